@@ -1,0 +1,1 @@
+"""logclock: optimizers, schedules and evidence for logarithmic-time training."""

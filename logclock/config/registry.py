@@ -1,0 +1,75 @@
+"""How does a name in a config file or a checkpoint become a class?"""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["Registry", "closest", "suggestion"]
+
+T = TypeVar("T")
+
+
+def closest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names that look like `name`, best first."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the sentence that names the closest matches, or an empty string if there are none."""
+    matches = closest(name, known)
+    return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+
+
+class Registry(Generic[T]):
+    """A family of classes that are told apart by one key in their dict form.
+
+    A family is declared by a base class that carries its registry as the class attribute `family`; members join with
+    `@family.register(name)`. The codec writes the name under `tag` and reads it back, so `{"kind": "constant",
+    "value": 0.1}` is enough to rebuild a schedule.
+
+    Args:
+        noun: What a member is called in error messages, e.g. `"schedule"`.
+        tag: The key under which the name stands in a dict, e.g. `"kind"`.
+    """
+
+    def __init__(self, noun: str, *, tag: str) -> None:
+        self.noun = noun
+        self.tag = tag
+        self.members: dict[str, type[T]] = {}
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Return a class decorator that adds the class under `name`; a name can be taken once."""
+
+        def add(member: type[T]) -> type[T]:
+            if name in self.members:
+                raise ValueError(f"{self.noun} {name!r} is registered already, as {self.members[name].__qualname__}.")
+            self.members[name] = member
+            return member
+
+        return add
+
+    def get(self, name: str) -> type[T]:
+        """Return the class registered under `name`.
+
+        Raises:
+            ValueError: The name is unknown; the message lists the closest matches and all names.
+        """
+        try:
+            return self.members[name]
+        except (KeyError, TypeError):
+            pass
+        hint = suggestion(name, self.members) if isinstance(name, str) else ""
+        raise ValueError(f"unknown {self.noun} {name!r}.{hint} Known: {', '.join(sorted(self.members))}.")
+
+    def name_of(self, member: type[T]) -> str:
+        """Return the name under which a class is registered."""
+        for name, candidate in self.members.items():
+            if candidate is member:
+                return name
+        raise ValueError(f"{member.__qualname__} is not a registered {self.noun}.")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.members))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.members
