@@ -215,7 +215,13 @@ def _expect(holds: bool, expected: str, data: Any, path: str) -> None:
 
 
 def _describe(annotation: Any) -> str:
-    names = {float: "a number", int: "a whole number", str: "a string", bool: "true or false", type(None): "null"}
+    names = {
+        float: "a number",
+        int: "a whole number",
+        str: "a string",
+        bool: "true or false",
+        type(None): "null",
+    }
     if annotation in names:
         return names[annotation]
     family = getattr(annotation, "family", None)

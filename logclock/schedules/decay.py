@@ -1,0 +1,35 @@
+"""How much weight decay at update t? Constructors for lambda(t), before the learning-rate schedule multiplies it."""
+
+from logclock.schedules.base import Constant, check
+from logclock.schedules.momentum import InverseTime
+
+__all__ = ["constant_decay", "log_time_decay"]
+
+
+def log_time_decay(omega: float = 4.0, *, offset: float) -> InverseTime:
+    """Return the log-time weight decay lambda(t) = omega / (offset + t).
+
+    The study ran offset = T / 10 for T planned updates; its text writes omega / t, which is offset near 0 and removes
+    everything in the first updates unless the learning rate is warmed up. At equal omega the forms differ in total
+    strength: with a cosine to 10 % the sum of s(t) lambda(t) is 2.2 for `constant_decay`, 6.8 for offset = T / 10 and
+    17 for offset = 1, all at omega = 4.
+
+    Args:
+        omega: Dimensionless strength.
+        offset: Updates added to t, >= 1; the decay starts at omega / offset.
+
+    References: Ferbach et al. 2026, arXiv:2602.05298, released launcher.
+    """
+    check(offset >= 1, "offset", "be >= 1 update", offset, advice="The study used T / 10.")
+    return InverseTime(scale=omega, offset=offset)
+
+
+def constant_decay(omega: float = 4.0, *, total_steps: float) -> Constant:
+    """Return the study's decay for AdamW: the constant omega / T.
+
+    Args:
+        omega: Dimensionless strength.
+        total_steps: Planned updates T.
+    """
+    check(total_steps >= 1, "total_steps", "be >= 1", total_steps)
+    return Constant(value=omega / total_steps)

@@ -1,0 +1,217 @@
+"""Which fraction of the peak learning rate applies at update t? Schedules for s(t) = lr(t) / peak_lr, all in [0, 1]."""
+
+import dataclasses
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+from logclock.schedules.base import Schedule, check
+
+__all__ = ["Cosine", "InverseSqrt", "Linear", "LrSchedule", "PowerLaw", "Warmup", "WarmupStableDecay"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LrSchedule(Schedule):
+    """A warm-up to the peak followed by a decay, which the subclasses define.
+
+    With k = t - 1 (the first update has k = 0, as in the study's launcher) and W = warmup_steps, the warm-up rules
+    while k < W; the decay then sees k - W.
+
+    Args:
+        warmup_steps: Length W of the warm-up in updates; 0 starts at the peak.
+        warmup_start: Fraction of the peak at the first update, if there is a warm-up.
+        warmup_shape: `linear` or `cosine`.
+    """
+
+    warmup_steps: float = 0.0
+    warmup_start: float = 0.0
+    warmup_shape: Literal["linear", "cosine"] = "linear"
+
+    def __post_init__(self) -> None:
+        check(self.warmup_steps >= 0, "warmup_steps", "be >= 0", self.warmup_steps)
+        in_range = 0 <= self.warmup_start <= 1
+        check(
+            in_range,
+            "warmup_start",
+            "lie in [0, 1]",
+            self.warmup_start,
+            advice="It is a fraction of the peak.",
+        )
+        check(
+            self.warmup_shape in ("linear", "cosine"),
+            "warmup_shape",
+            "be 'linear' or 'cosine'",
+            self.warmup_shape,
+        )
+
+    def __call__(self, t: float) -> float:
+        """Return the fraction of the peak at update `t`."""
+        k = t - 1
+        if k >= self.warmup_steps:
+            return self.decay(k - self.warmup_steps)
+        fraction = k / self.warmup_steps
+        if self.warmup_shape == "cosine":
+            fraction = 1 - _half_cosine(fraction)
+        return self.warmup_start + (1 - self.warmup_start) * fraction
+
+    @abstractmethod
+    def decay(self, k: float) -> float:
+        """Return the fraction of the peak `k` updates after the warm-up; 1 at k = 0."""
+
+
+def _half_cosine(fraction: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * fraction))
+
+
+def _check_horizon(total_steps: float, warmup_steps: float, final: float) -> None:
+    check(total_steps > warmup_steps, "total_steps", f"exceed warmup_steps = {warmup_steps}", total_steps)
+    check(0 <= final <= 1, "final", "lie in [0, 1]", final, advice="It is a fraction of the peak.")
+
+
+@Schedule.family.register("warmup")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Warmup(LrSchedule):
+    """The warm-up alone: 1 from then on. Multiply it with any other schedule."""
+
+    def decay(self, k: float) -> float:
+        """Return 1."""
+        return 1.0
+
+
+@Schedule.family.register("cosine")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cosine(LrSchedule):
+    """Warm-up, then half a cosine from 1 to `final` at T; `final` afterwards.
+
+    The study's schedule is warmup_steps = T // 50, warmup_start = 0.01, final = 0.1.
+
+    Args:
+        total_steps: Planned updates T, warm-up included.
+        final: Fraction of the peak at T.
+
+    Examples:
+        >>> Cosine(total_steps=101, final=0.1)(1), round(Cosine(total_steps=100, final=0.1)(51), 6)
+        (1.0, 0.55)
+    """
+
+    total_steps: float
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_horizon(self.total_steps, self.warmup_steps, self.final)
+
+    def decay(self, k: float) -> float:
+        """Return the cosine `k` updates after the warm-up."""
+        fraction = min(k / (self.total_steps - self.warmup_steps), 1.0)
+        return self.final + (1 - self.final) * _half_cosine(fraction)
+
+
+@Schedule.family.register("linear")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Linear(LrSchedule):
+    """Warm-up, then a straight line from 1 to `final` at T; `final` afterwards.
+
+    Args:
+        total_steps: Planned updates T, warm-up included.
+        final: Fraction of the peak at T.
+    """
+
+    total_steps: float
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_horizon(self.total_steps, self.warmup_steps, self.final)
+
+    def decay(self, k: float) -> float:
+        """Return the line `k` updates after the warm-up."""
+        fraction = min(k / (self.total_steps - self.warmup_steps), 1.0)
+        return 1 - (1 - self.final) * fraction
+
+
+@Schedule.family.register("wsd")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmupStableDecay(LrSchedule):
+    """Warm-up, a plateau at 1, then a decay to `final` over the last `decay_steps` updates (WSD).
+
+    Args:
+        total_steps: Planned updates T, warm-up included.
+        decay_steps: Length of the decay in updates; if None a fifth of T, or what the warm-up leaves if that is less.
+        decay_shape: `linear`, `cosine` or `sqrt` (1 - sqrt of the elapsed fraction).
+        final: Fraction of the peak at T.
+
+    References: Hu et al. 2024, arXiv:2404.06395; Haegele et al. 2024, arXiv:2405.18392 (sqrt).
+    """
+
+    total_steps: float
+    decay_steps: float | None = None
+    decay_shape: Literal["linear", "cosine", "sqrt"] = "linear"
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_horizon(self.total_steps, self.warmup_steps, self.final)
+        room = self.total_steps - self.warmup_steps
+        fits = self.decay_steps is None or 0 < self.decay_steps <= room
+        check(fits, "decay_steps", f"lie in (0, {room}], what the warm-up leaves", self.decay_steps)
+        check(self.decay_shape in _DECAYS, "decay_shape", f"be one of {', '.join(_DECAYS)}", self.decay_shape)
+
+    def decay(self, k: float) -> float:
+        """Return the plateau or the decay `k` updates after the warm-up."""
+        room = self.total_steps - self.warmup_steps
+        decay_steps = min(self.total_steps / 5, room) if self.decay_steps is None else self.decay_steps
+        fraction = min(max(1 - (room - k) / decay_steps, 0.0), 1.0)
+        return self.final + (1 - self.final) * _DECAYS[self.decay_shape](fraction)
+
+
+_DECAYS: dict[str, Callable[[float], float]] = {
+    "linear": lambda fraction: 1 - fraction,
+    "cosine": _half_cosine,
+    "sqrt": lambda fraction: 1 - math.sqrt(fraction),
+}
+
+
+@Schedule.family.register("inverse_sqrt")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InverseSqrt(LrSchedule):
+    """Warm-up of W > 0 updates, then sqrt(W / k) with k counted from the first update: no horizon is needed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(
+            self.warmup_steps > 0,
+            "warmup_steps",
+            "be > 0",
+            self.warmup_steps,
+            advice="It sets the decay too.",
+        )
+
+    def decay(self, k: float) -> float:
+        """Return sqrt(W / (W + k))."""
+        return math.sqrt(self.warmup_steps / (self.warmup_steps + k))
+
+
+@Schedule.family.register("power_law")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PowerLaw(LrSchedule):
+    """Warm-up of W updates, then (1 + (k - W) / time_scale)^(-exponent): no horizon is needed.
+
+    Args:
+        time_scale: Updates after the warm-up at which the decay sets in.
+        exponent: How fast it decays, >= 0.
+    """
+
+    time_scale: float
+    exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.time_scale > 0, "time_scale", "be > 0", self.time_scale)
+        check(self.exponent >= 0, "exponent", "be >= 0", self.exponent)
+
+    def decay(self, k: float) -> float:
+        """Return the power law `k` updates after the warm-up."""
+        result: float = (1 + k / self.time_scale) ** -self.exponent
+        return result

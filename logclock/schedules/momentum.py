@@ -1,0 +1,89 @@
+"""How fast does an average forget? Schedules for ema1 and ema2, the weight 1 - beta of the newest sample."""
+
+import dataclasses
+import math
+
+from logclock.schedules.base import Schedule, check
+
+__all__ = ["HalfLifeRamp", "InverseTime", "log_time_ema"]
+
+
+@Schedule.family.register("inverse_time")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InverseTime(Schedule):
+    """The shape of logarithmic time: scale / (offset + t).
+
+    With scale = offset = delta it is the weight 1 - beta(t) = delta / (delta + t) of an average whose memory grows as
+    t / delta; with scale = omega it is the weight decay omega / (offset + t). It returns the small number itself
+    because 1 - beta computed from a float32 beta is wrong by 3 % at t = 1e7.
+
+    Args:
+        scale: The numerator.
+        offset: Updates added to t; larger means a later, gentler start.
+
+    Examples:
+        >>> InverseTime(scale=8.0, offset=8.0)(8)
+        0.5
+
+    References: Ferbach et al. 2026, arXiv:2602.05298.
+    """
+
+    scale: float
+    offset: float
+
+    def __post_init__(self) -> None:
+        check(self.scale >= 0, "scale", "be >= 0", self.scale)
+        check(self.offset >= 0, "offset", "be >= 0", self.offset)
+
+    def __call__(self, t: float) -> float:
+        """Return scale / (offset + t)."""
+        return self.scale / (self.offset + t)
+
+
+def log_time_ema(delta: float = 8.0) -> InverseTime:
+    """Return the log-time averaging weight delta / (delta + t).
+
+    Args:
+        delta: Log-time offset in updates; the average remembers about t / delta updates.
+    """
+    check(delta > 0, "delta", "be > 0", delta, advice="The average remembers about t / delta updates.")
+    return InverseTime(scale=delta, offset=delta)
+
+
+@Schedule.family.register("half_life_ramp")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HalfLifeRamp(Schedule):
+    """AdEMAMix's warm-up of a slow average: the half-life grows linearly from one value to another.
+
+    An average with newest weight e has beta = 1 - e and a half-life of ln(1/2) / ln(beta) - 1 updates in the authors'
+    form. That number is interpolated linearly in t over `steps` updates and turned back into a weight.
+
+    Args:
+        start: Weight of the newest sample at t = 0, in (0, 1).
+        end: Weight from t = `steps` on, in (0, 1).
+        steps: Length of the ramp in updates.
+
+    References: Pagliardini et al. 2024, arXiv:2409.03137.
+    """
+
+    start: float
+    end: float
+    steps: float
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            check(0 < value < 1, name, "lie in (0, 1)", value, advice="It is 1 - beta, not beta.")
+        check(self.steps > 0, "steps", "be > 0", self.steps)
+
+    def __call__(self, t: float) -> float:
+        """Return the weight whose half-life lies t / steps of the way from start to end."""
+        if t >= self.steps:
+            return self.end
+        fraction = t / self.steps
+        half_life = (1 - fraction) * _half_life(self.start) + fraction * _half_life(self.end)
+        return -math.expm1(-math.log(2) / (half_life + 1))
+
+
+def _half_life(ema: float) -> float:
+    return -math.log(2) / math.log1p(-ema) - 1  # log1p: ln(1 - ema) keeps its digits when ema is 1e-8
