@@ -1,0 +1,94 @@
+"""AdamW: Adam with weight decay that does not pass through the gradient."""
+
+import dataclasses
+import math
+from typing import Any
+
+from logclock.rules.ops import sqrt
+from logclock.rules.rule import elementwise
+from logclock.rules.spec import Coupling, DecayOrder, Spec, check_slots, lr_and_decay, register
+from logclock.schedules import Schedule, Slot, check, value_at
+
+
+@elementwise
+def adamw(param, grad, exp_avg, exp_avg_sq, *, lr, ema1, ema2, correction1, correction2, eps, decay):  # type: ignore[no-untyped-def]
+    """One update; equation in AdamwSpec."""
+    exp_avg = exp_avg + ema1 * (grad - exp_avg)
+    exp_avg_sq = exp_avg_sq + ema2 * (grad * grad - exp_avg_sq)
+    update = exp_avg / (sqrt(exp_avg_sq) * correction2 + eps)
+    return param - lr * correction1 * update - decay * param, exp_avg, exp_avg_sq
+
+
+@register("adamw")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamwSpec(Spec):
+    """AdamW.
+
+    With t = 1, 2, ..., all elementwise:
+        m <- m + ema1 (g - m)
+        v <- v + ema2 (g^2 - v)
+        theta <- theta - lr(t) c1 m / (sqrt(v) c2 + eps) - decay theta
+    where c1 = 1 / (1 - beta1^t) and c2 = 1 / sqrt(1 - beta2^t) correct the bias of the averages, or 1 without
+    correction. State: exp_avg, exp_avg_sq, shaped like the parameter.
+
+    Args:
+        lr: Peak learning rate, per update.
+        ema1: 1 - beta1, the weight of the new gradient in m.
+        ema2: 1 - beta2, the weight of the new squared gradient in v.
+        eps: Added to the root.
+        weight_decay: lambda(t).
+        bias_correction: Whether the averages are corrected; needs constant ema1 and ema2.
+        decay_coupling: Whether lambda is multiplied by s(t) or by lr(t).
+        decay_order: Whether decay comes before or after the update.
+        lr_schedule: Multiplier s(t) on the parameter's own clock.
+
+    Examples:
+        >>> round(AdamwSpec(lr=1e-3).scalars(1)["correction1"], 9)
+        10.0
+
+    References: Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019, arXiv:1711.05101. Equal to
+        `torch.optim.AdamW` with its default options.
+    """
+
+    rule = adamw
+
+    lr: float = 1e-3
+    ema1: Slot = 0.1
+    ema2: Slot = 0.001
+    eps: float = 1e-8
+    weight_decay: Slot = 0.01
+    bias_correction: bool = True
+    decay_coupling: Coupling = "coupled"
+    decay_order: DecayOrder = "before"
+    lr_schedule: Slot = 1.0
+
+    def __post_init__(self) -> None:
+        check_slots(self)
+        constant = not isinstance(self.ema1, Schedule) and not isinstance(self.ema2, Schedule)
+        advice = "beta^t is the bias of a constant average only; set bias_correction=False for scheduled averages."
+        check(
+            constant or not self.bias_correction,
+            "ema1 and ema2",
+            "be numbers with bias_correction=True",
+            (self.ema1, self.ema2),
+            advice=advice,
+        )
+
+    def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
+        """Return the scalars of update t."""
+        lr, decay = lr_and_decay(self, t, lr)
+        ema1, ema2 = value_at(self.ema1, t), value_at(self.ema2, t)
+        return {
+            "lr": lr,
+            "ema1": ema1,
+            "ema2": ema2,
+            "correction1": 1 / _total_weight(ema1, t) if self.bias_correction else 1.0,
+            "correction2": _total_weight(ema2, t) ** -0.5 if self.bias_correction else 1.0,
+            "eps": self.eps,
+            "decay": decay,
+        }
+
+
+def _total_weight(ema: float, t: float) -> float:
+    """Return 1 - beta^t, the sum of the weights of t samples."""
+    return 1.0 if ema == 1 else -math.expm1(t * math.log1p(-ema))

@@ -1,0 +1,79 @@
+"""What does an optimizer declare, and how do the papers' conventions become the numbers of one update?"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from logclock.config import Registry
+from logclock.rules.rule import Rule
+from logclock.schedules import Schedule, check, value_at
+
+__all__ = ["Coupling", "DecayOrder", "Spec", "check_slots", "lr_and_decay", "register"]
+
+Coupling = Literal["independent", "coupled"]
+"""Whether decay is multiplied by s(t) = lr / peak_lr (independent) or by lr itself (coupled, as torch does)."""
+
+DecayOrder = Literal["before", "after"]
+"""Whether decay acts on the parameter before the update (torch; equal to acting at once with it) or after it."""
+
+
+class Spec(ABC):
+    """An optimizer as data: a rule, hyperparameters with defaults, and the scalars of update t.
+
+    A spec is a frozen keyword-only dataclass. Its field `lr` is the peak learning rate; every slot takes a number or a
+    schedule.
+    """
+
+    family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name")
+    rule: ClassVar[Rule]
+    lr: float
+
+    @abstractmethod
+    def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
+        """Return the rule's scalars for update t (1 at the first).
+
+        Args:
+            t: Update count.
+            lr: The current learning rate if something outside schedules it (a number or a 0-d tensor); None: the peak.
+        """
+
+
+register = Spec.family.register
+
+
+def lr_and_decay(spec: Any, t: float, lr: Any = None) -> tuple[Any, Any]:
+    """Return the two numbers by which an update and the weight decay enter: `param - lr * update - decay * param`.
+
+    With lr(t) the learning rate and lambda(t) the spec's `weight_decay`, the fraction removed is s(t) lambda(t) for
+    independent decay, s = lr / peak_lr, and lr(t) lambda(t) for coupled decay. Decay after the update,
+    (param - lr * update) (1 - decay), is the same expression with lr (1 - decay) for lr.
+
+    Args:
+        spec: A spec with `lr`, `lr_schedule`, `weight_decay`, `decay_coupling` and `decay_order`.
+        t: Update count.
+        lr: As in `Spec.scalars`.
+    """
+    lr = (spec.lr if lr is None else lr) * value_at(spec.lr_schedule, t)
+    factor = lr if spec.decay_coupling == "coupled" else lr / spec.lr
+    decay = factor * value_at(spec.weight_decay, t)
+    return (lr * (1 - decay) if spec.decay_order == "after" else lr), decay
+
+
+def check_slots(spec: Any) -> None:
+    """Raise a ValueError for a shared hyperparameter that is out of range."""
+    advice = "It is the peak; freeze parameters with requires_grad_(False) instead of lr = 0."
+    check(spec.lr > 0, "lr", "be > 0", spec.lr, advice=advice)
+    if hasattr(spec, "eps"):
+        check(spec.eps >= 0, "eps", "be >= 0", spec.eps)
+    if not isinstance(spec.weight_decay, Schedule):
+        check(spec.weight_decay >= 0, "weight_decay", "be >= 0", spec.weight_decay)
+    for name in ("ema1", "ema2"):
+        slot = getattr(spec, name, None)
+        if isinstance(slot, int | float):
+            check(0 < slot <= 1, name, "lie in (0, 1]", slot, advice="It is 1 - beta, the weight of the new sample.")
+    check(
+        spec.decay_coupling in ("independent", "coupled"),
+        "decay_coupling",
+        "be 'independent' or 'coupled'",
+        spec.decay_coupling,
+    )
+    check(spec.decay_order in ("before", "after"), "decay_order", "be 'before' or 'after'", spec.decay_order)
