@@ -1,0 +1,372 @@
+"""Which optimizer won, by how much, and which records say so?"""
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from logclock.analysis.efficiency import CONVENTION, Multiplier, MultiplierRange, multiplier_range
+from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference
+from logclock.analysis.study import Study, differing_paths, gather, peak_lr
+from logclock.records import RunRecord
+
+__all__ = ["Comparison", "Row", "Run", "Sweep", "SweepPoint", "compare", "compare_study"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run as a table shows it.
+
+    Args:
+        label: What the run is called.
+        seed: Its seed.
+        status: How it stands.
+        reason: Why it ended early; None for a good end.
+        last_step: The last update it made, as far as the record says.
+        peak_lr: Its peak learning rate.
+        final_validation_loss: Nats per token; None unless the run finished with a finite loss.
+        multiplier: Over the baseline run of the same seed; None for the baseline and without such a run.
+        record_hash: The record that the numbers came from.
+        run_id: The hash of its configuration.
+    """
+
+    label: str
+    seed: int
+    status: str
+    reason: str | None
+    last_step: int | None
+    peak_lr: float
+    final_validation_loss: float | None
+    multiplier: Multiplier | None
+    record_hash: str
+    run_id: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """All main runs of one label.
+
+    Args:
+        label: What the runs are called.
+        is_baseline: Whether the others are compared with it.
+        runs: Every run, diverged and unfinished ones included, ascending in seed.
+        final_validation_loss: Mean over the finished runs, nats per token.
+        loss_sd: Sample standard deviation over seeds; None below two finished runs.
+        bits_per_byte: Mean over the finished runs.
+        difference: To the baseline; None for the baseline, and if one of them has no finished run.
+        multiplier: Compute multiplier over the baseline; None in the same cases.
+        peak_lr: The peak learning rate of all its runs.
+        step_seconds: Median over the runs of their median step time; the other costs likewise.
+        optimizer_step_seconds: The optimizer's part of a step.
+        tokens_per_second: Throughput.
+        optimizer_state_bytes: Size of the optimizer's state.
+        peak_memory_bytes: Peak memory of the process or device.
+    """
+
+    label: str
+    is_baseline: bool
+    runs: tuple[Run, ...]
+    final_validation_loss: float | None
+    loss_sd: float | None
+    bits_per_byte: float | None
+    difference: Difference | None
+    multiplier: MultiplierRange | None
+    peak_lr: float
+    step_seconds: float | None
+    optimizer_step_seconds: float | None
+    tokens_per_second: float | None
+    optimizer_state_bytes: float | None
+    peak_memory_bytes: float | None
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that the means are over."""
+        return tuple(run for run in self.runs if run.final_validation_loss is not None)
+
+    @property
+    def status(self) -> str:
+        """How many runs finished and what became of the others, e.g. `1 of 2 finished, 1 diverged`."""
+        others = [run.status if run.status != "finished" else "without a finite loss" for run in self.runs]
+        lost = [state for state, run in zip(others, self.runs, strict=True) if run.final_validation_loss is None]
+        head = f"{len(self.finished)} of {len(self.runs)} finished"
+        return ", ".join([head, *(f"{lost.count(state)} {state}" for state in sorted(set(lost)))])
+
+    @property
+    def verdict(self) -> str:
+        """What to conclude about this label, in a few words."""
+        if not self.finished:
+            return "no finished run"
+        if self.is_baseline:
+            return "baseline"
+        words = self.difference.verdict if self.difference else "no baseline to compare with"
+        lost = len(self.runs) - len(self.finished)
+        return f"{words}; {lost} of {len(self.runs)} runs did not finish" if lost else words
+
+    @property
+    def record_hashes(self) -> tuple[str, ...]:
+        """The records that the means are over."""
+        return tuple(run.record_hash for run in self.finished)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepPoint:
+    """One learning rate of a sweep.
+
+    Args:
+        peak_lr: The learning rate.
+        final_validation_loss: Mean over the finished runs; None if there is none.
+        runs: Every run at this learning rate.
+    """
+
+    peak_lr: float
+    final_validation_loss: float | None
+    runs: tuple[Run, ...]
+
+    @property
+    def status(self) -> str:
+        """`finished`, or what became of the runs, with the reasons."""
+        lost = [run for run in self.runs if run.final_validation_loss is None]
+        return "; ".join(run.reason or run.status for run in lost) or "finished"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The learning rates tried for one label.
+
+    Args:
+        label: What the runs are called.
+        points: Ascending in the learning rate.
+        best_lr: The one with the lowest final loss; None if no run finished.
+        is_best_on_edge: Whether the best is the smallest or largest tried, so that a better one may lie outside.
+    """
+
+    label: str
+    points: tuple[SweepPoint, ...]
+    best_lr: float | None
+    is_best_on_edge: bool
+
+    @property
+    def num_runs(self) -> int:
+        """The budget of this sweep."""
+        return sum(len(point.runs) for point in self.points)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a study says; every number is traceable to `record_hash`es.
+
+    Args:
+        baseline: The label that the others are compared with.
+        rows: One per label, the baseline first, then in order of first appearance.
+        sweeps: One per swept label; empty without a sweep.
+        minimum_effect: Smallest loss difference that is called one, in nats.
+        convention: Key of `RunRecord.model` by which compute was counted.
+        warnings: What makes the comparison less fair or less certain than it looks, in sentences.
+    """
+
+    baseline: str
+    rows: tuple[Row, ...]
+    sweeps: tuple[Sweep, ...]
+    minimum_effect: float
+    convention: str
+    warnings: tuple[str, ...]
+
+    def row(self, label: str) -> Row:
+        """Return the row of a label.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for row in self.rows:
+            if row.label == label:
+                return row
+        raise ValueError(f"unknown label {label!r}. Known: {', '.join(row.label for row in self.rows)}.")
+
+
+def compare(
+    records: Iterable[RunRecord],
+    *,
+    baseline: str | None = None,
+    minimum_effect: float = MINIMUM_EFFECT,
+    convention: str = CONVENTION,
+) -> Comparison:
+    """Compare optimizers by their records.
+
+    Args:
+        records: The records of one study, e.g. `Ledger(path).records()`; see `gather` for how they are sorted.
+        baseline: A label; otherwise what the records' tags say, otherwise the first label.
+        minimum_effect: Smallest loss difference that is called one, in nats.
+        convention: Key of `RunRecord.model` by which compute is counted.
+
+    Raises:
+        ValueError: The records must not be merged; see `gather`.
+    """
+    study = gather(records, baseline=baseline)
+    return compare_study(study, minimum_effect=minimum_effect, convention=convention)
+
+
+def compare_study(study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = CONVENTION) -> Comparison:
+    """Compare the labels of a study that `gather` has checked."""
+    rows = tuple(_row(study, label, minimum_effect, convention) for label in study.main)
+    sweeps = tuple(_sweep(label, runs) for label, runs in study.sweep.items())
+    return Comparison(
+        baseline=study.baseline,
+        rows=rows,
+        sweeps=sweeps,
+        minimum_effect=minimum_effect,
+        convention=convention,
+        warnings=(*_main_warnings(study, rows), *_sweep_warnings(rows, sweeps)),
+    )
+
+
+def _row(study: Study, label: str, minimum_effect: float, convention: str) -> Row:
+    finished, reference = study.finished(label), study.finished(study.baseline)
+    losses = {seed: _final_loss(record) for seed, record in finished.items()}
+    difference, multiplier = None, None
+    if label != study.baseline and finished and reference:
+        difference = paired_difference(
+            losses,
+            {seed: _final_loss(record) for seed, record in reference.items()},
+            minimum_effect=minimum_effect,
+        )
+        multiplier = multiplier_range(finished, reference, convention=convention)
+    by_seed = dict(multiplier.by_seed) if multiplier else {}
+    records = study.main[label]
+    return Row(
+        label=label,
+        is_baseline=label == study.baseline,
+        runs=tuple(_run(record, multiplier=by_seed.get(record.seed)) for record in records),
+        final_validation_loss=_mean(losses.values()),
+        loss_sd=statistics.stdev(losses.values()) if len(losses) >= 2 else None,
+        bits_per_byte=_mean(record.metrics.get("final_bits_per_byte") for record in finished.values()),
+        difference=difference,
+        multiplier=multiplier,
+        peak_lr=peak_lr(records[0]),
+        **_costs(list(finished.values()) or list(records)),
+    )
+
+
+def _run(record: RunRecord, *, multiplier: Multiplier | None = None) -> Run:
+    is_finished = record.status == "finished"
+    return Run(
+        label=record.label,
+        seed=record.seed,
+        status=record.status,
+        reason=record.reason,
+        last_step=_last_step(record),
+        peak_lr=peak_lr(record),
+        final_validation_loss=record.metrics.get("final_validation_loss") if is_finished else None,
+        multiplier=multiplier,
+        record_hash=record.record_hash,
+        run_id=record.run_id,
+    )
+
+
+def _sweep(label: str, records: Sequence[RunRecord]) -> Sweep:
+    by_lr: dict[float, list[Run]] = {}
+    for record in sorted(records, key=lambda record: (peak_lr(record), record.seed)):
+        by_lr.setdefault(peak_lr(record), []).append(_run(record))
+    points = tuple(
+        SweepPoint(
+            peak_lr=lr,
+            final_validation_loss=_mean(run.final_validation_loss for run in runs),
+            runs=tuple(runs),
+        )
+        for lr, runs in by_lr.items()
+    )
+    ranked = [
+        (point.final_validation_loss, point.peak_lr) for point in points if point.final_validation_loss is not None
+    ]
+    best = min(ranked)[1] if ranked else None
+    edges = (points[0].peak_lr, points[-1].peak_lr)
+    return Sweep(label=label, points=points, best_lr=best, is_best_on_edge=best is not None and best in edges)
+
+
+def _main_warnings(study: Study, rows: Sequence[Row]) -> list[str]:
+    warnings = [f"{row.label}: {row.status}." for row in rows if len(row.finished) < len(row.runs)]
+    seeds = {row.label: tuple(run.seed for run in row.runs) for row in rows}
+    if len(set(seeds.values())) > 1:
+        lists = "; ".join(f"{label} {', '.join(map(str, given))}" for label, given in seeds.items())
+        warnings.append(f"The optimizers ran with different seeds ({lists}); differences use the shared ones.")
+    main = [record for group in study.main.values() for record in group]
+    # A run's seed and its optimizer may differ; another difference makes the comparison one of several things at once.
+    other = [
+        path
+        for path in differing_paths(record.config for record in main)
+        if path.split(".")[0] not in ("optimizer", "label", "tags") and "seed" not in path
+    ]
+    if other:
+        warnings.append(f"The main runs differ in more than the optimizer and the seed: {', '.join(other)}.")
+    odd = [record for label in study.main for record in study.finished(label).values() if _ends_off_curve(record)]
+    if odd:
+        names = ", ".join(f"{record.label} seed {record.seed}" for record in odd)
+        warnings.append(
+            f"The final loss is not the last point of the validation curve ({names}); multipliers use the curve."
+        )
+    conditions = ("device", "git_commit", "logclock", "num_threads", "platform", "torch")
+    changed = [key for key in conditions if len({str(record.provenance.get(key)) for record in main}) > 1]
+    if changed:
+        warnings.append(f"The main runs differ in {', '.join(changed)}; step times may not be comparable.")
+    return warnings
+
+
+def _sweep_warnings(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[str]:
+    if not sweeps:
+        return []
+    warnings = []
+    budgets: Mapping[str, int] = {row.label: 0 for row in rows} | {sweep.label: sweep.num_runs for sweep in sweeps}
+    if len(set(budgets.values())) > 1:
+        counts = ", ".join(f"{label} {count}" for label, count in budgets.items())
+        warnings.append(f"Unequal sweep budgets: {counts} runs. The optimizer with more runs had better chances.")
+    for sweep in sweeps:
+        if sweep.best_lr is None:
+            warnings.append(f"{sweep.label}: no run of the sweep finished.")
+        elif sweep.is_best_on_edge:
+            warnings.append(
+                f"{sweep.label}: the best learning rate, {sweep.best_lr:g}, is at the edge of those tried; "
+                "a better one may lie beyond."
+            )
+    used = {row.label: row.peak_lr for row in rows}
+    warnings += [
+        f"{sweep.label}: the main runs used learning rate {used[sweep.label]:g}, the sweep's best is {sweep.best_lr:g}."
+        for sweep in sweeps
+        if sweep.label in used and sweep.best_lr not in (None, used[sweep.label])
+    ]
+    return warnings
+
+
+def _costs(records: Sequence[RunRecord]) -> dict[str, float | None]:
+    names = (
+        "step_seconds",
+        "optimizer_step_seconds",
+        "tokens_per_second",
+        "optimizer_state_bytes",
+        "peak_memory_bytes",
+    )
+    return {name: _median(record.cost.get(name) for record in records) for name in names}
+
+
+def _final_loss(record: RunRecord) -> float:
+    loss = record.metrics["final_validation_loss"]
+    if loss is None:
+        raise ValueError(f"{record.label}, record {record.record_hash}: final_validation_loss is not a finite number.")
+    return loss
+
+
+def _ends_off_curve(record: RunRecord) -> bool:
+    return record.validation["loss"][-1:] != [record.metrics["final_validation_loss"]]
+
+
+def _last_step(record: RunRecord) -> int | None:
+    steps = [record.metrics.get("final_step"), *record.train["step"][-1:]]
+    known = [step for step in steps if step is not None]
+    return int(known[0]) if known else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

@@ -1,0 +1,218 @@
+"""Which records belong together, and may they be compared?"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from logclock.config import closest
+from logclock.records import RunRecord
+
+__all__ = ["MISSING", "Study", "differing_paths", "flatten", "gather", "peak_lr", "planned_steps"]
+
+PHASES = ("main", "sweep")
+MISSING = "-"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """Runs that may be compared: same data, same model, same length, one version of each rule.
+
+    Args:
+        baseline: The label that the others are compared with.
+        main: The runs of the comparison by label, ascending in seed; the baseline comes first.
+        sweep: The runs of the learning-rate sweep by label, in the order of `main`; empty without a sweep.
+    """
+
+    baseline: str
+    main: Mapping[str, tuple[RunRecord, ...]]
+    sweep: Mapping[str, tuple[RunRecord, ...]]
+
+    @property
+    def records(self) -> tuple[RunRecord, ...]:
+        """All runs, those of the comparison first."""
+        return tuple(record for phase in (self.main, self.sweep) for runs in phase.values() for record in runs)
+
+    def finished(self, label: str) -> dict[int, RunRecord]:
+        """Return the runs of a label that reached a finite final validation loss, by seed."""
+        return {
+            record.seed: record
+            for record in self.main[label]
+            if record.status == "finished" and record.metrics.get("final_validation_loss") is not None
+        }
+
+
+def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Study:
+    """Sort records into a study, refusing what must not be merged.
+
+    `tags["phase"]` says what a run is for: `main` (also without the tag) or `sweep`. Of several records of one run in
+    one phase the last counts, as in a ledger.
+
+    Args:
+        records: The records, e.g. `Ledger(path).records()`.
+        baseline: A label. Otherwise the one that `tags["baseline"]` names, otherwise the first label.
+
+    Raises:
+        ValueError: There is no main run, the baseline is unknown, a label has a seed twice, or records differ in
+            dataset, model, number of steps, tokens per step, or (within a label) in the rule or its settings.
+    """
+    kept = {(phase_of(record), record.run_id): record for record in records}
+    phases: dict[str, dict[str, list[RunRecord]]] = {phase: {} for phase in PHASES}
+    for (phase, _), record in kept.items():
+        phases[phase].setdefault(record.label, []).append(record)
+    if not phases["main"]:
+        raise ValueError(
+            f"got {len(kept)} records, none of them a main run. A comparison needs records with "
+            "tags['phase'] == 'main'; was the study interrupted during its sweep? Start it again to go on."
+        )
+    name = _baseline(baseline, kept.values(), list(phases["main"]))
+    order = [name, *(label for label in phases["main"] if label != name)]
+    order_sweep = [label for label in order if label in phases["sweep"]]
+    order_sweep += [label for label in phases["sweep"] if label not in order]
+    study = Study(
+        baseline=name,
+        main={label: tuple(sorted(phases["main"][label], key=lambda record: record.seed)) for label in order},
+        sweep={label: tuple(phases["sweep"][label]) for label in order_sweep},
+    )
+    _check(study)
+    return study
+
+
+def phase_of(record: RunRecord) -> str:
+    """Return `main` or `sweep`."""
+    phase = record.tags.get("phase", "main")
+    if phase not in PHASES:
+        raise ValueError(
+            f"{_cite(record)}: tags['phase'] must be one of {', '.join(PHASES)}, got {phase!r}. "
+            "Leave such records out of the comparison."
+        )
+    return phase
+
+
+def planned_steps(record: RunRecord) -> int:
+    """Return T, the updates that the run was configured for (a diverged run made fewer)."""
+    steps: int = _from_config(record, "total_steps")
+    return steps
+
+
+def peak_lr(record: RunRecord) -> float:
+    """Return the peak learning rate that the optimizer was configured with."""
+    lr: float = _from_config(record, "optimizer", "lr")
+    return lr
+
+
+def flatten(data: Any, *, prefix: str = "") -> dict[str, str]:
+    """Return nested plain data as dotted paths with short texts, sorted by path.
+
+    Examples:
+        >>> flatten({"b": {"y": 1e-3, "x": [1, 2]}, "a": None})
+        {'a': 'null', 'b.x': '[1, 2]', 'b.y': '0.001'}
+    """
+    if not isinstance(data, Mapping) or not data:
+        return {prefix: data if isinstance(data, str) else json.dumps(data, sort_keys=True)}
+    flat: dict[str, str] = {}
+    for key in sorted(data):
+        flat |= flatten(data[key], prefix=f"{prefix}.{key}" if prefix else str(key))
+    return dict(sorted(flat.items()))
+
+
+def differing_paths(configs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the dotted paths at which configurations differ, sorted."""
+    flat = [flatten(config) for config in configs]
+    paths = sorted({path for one in flat for path in one})
+    return [path for path in paths if len({one.get(path, MISSING) for one in flat}) > 1]
+
+
+def _baseline(given: str | None, records: Iterable[RunRecord], labels: list[str]) -> str:
+    tagged = sorted({record.tags["baseline"] for record in records if "baseline" in record.tags})
+    if given is None and len(tagged) > 1:
+        raise ValueError(f"the records name {len(tagged)} baselines: {', '.join(tagged)}. Say which: baseline=...")
+    name = given if given is not None else (tagged[0] if tagged else labels[0])
+    if name not in labels:
+        matches = closest(name, labels)
+        hint = f" Did you mean {matches[0]!r}?" if matches else ""
+        raise ValueError(f"the baseline {name!r} has no main run.{hint} Labels with main runs: {', '.join(labels)}.")
+    return name
+
+
+def _check(study: Study) -> None:
+    """Raise for records that would silently mix what must be kept apart."""
+    _check_equal(study.records, "dataset fingerprint", lambda record: record.data.get("fingerprint"), "dataset")
+    _check_equal(study.records, "model", lambda record: json.dumps(record.model, sort_keys=True), "model")
+    for phase, by_label in (("main", study.main), ("sweep", study.sweep)):
+        together = [record for group in by_label.values() for record in group]
+        _check_equal(together, f"total_steps of {phase} runs", planned_steps, "run length")
+        with_series = [record for record in together if record.train["step"]]
+        _check_equal(with_series, f"tokens per step of {phase} runs", _tokens_per_step, "batch size")
+    for label in {**study.main, **study.sweep}:
+        group = [*study.main.get(label, ()), *study.sweep.get(label, ())]
+        _check_rule(group)
+    for runs in study.main.values():
+        _check_settings(runs)
+
+
+def _check_equal(records: Sequence[RunRecord], what: str, value: Callable[[RunRecord], Any], split_by: str) -> None:
+    for record in records[1:]:
+        ours, theirs = value(records[0]), value(record)
+        if ours != theirs:
+            raise ValueError(
+                f"{what} differs: {_cite(records[0])} has {ours}, {_cite(record)} has {theirs}. "
+                f"Such runs cannot be compared; give the records of one {split_by} only, or use a ledger for each."
+            )
+
+
+def _check_rule(group: list[RunRecord]) -> None:
+    first, *rest = group
+    for record in rest:
+        old, new = first.provenance.get("rule_hash"), record.provenance.get("rule_hash")
+        if old != new:
+            raise ValueError(
+                f"the rule of {first.label!r} changed between records: {_cite(first)} has rule_hash {old}, "
+                f"{_cite(record)} has {new}. Old and new curves must not be merged; run the old ones again, "
+                "or leave their records out."
+            )
+
+
+def _check_settings(group: tuple[RunRecord, ...]) -> None:
+    """Main runs of one label may differ in the seed, not in the optimizer."""
+    seeds: dict[int, RunRecord] = {}
+    for record in group:
+        changed = [
+            path
+            for path in differing_paths([group[0].config, record.config])
+            if path.split(".")[0] == "optimizer" and "seed" not in path
+        ]
+        if changed:
+            raise ValueError(
+                f"main runs of {record.label!r} differ in {', '.join(changed)}: {_cite(group[0])}, {_cite(record)}. "
+                "They are not seeds of one setting; give each setting its own label."
+            )
+        if record.seed in seeds:
+            raise ValueError(
+                f"{record.label!r} has two main runs of seed {record.seed}: {_cite(seeds[record.seed])}, "
+                f"{_cite(record)}. Keep one, or give them different labels."
+            )
+        seeds[record.seed] = record
+
+
+def _tokens_per_step(record: RunRecord) -> float:
+    steps, tokens = record.train["step"][-1], record.train["tokens"][-1]
+    if not steps or tokens is None:
+        raise ValueError(f"{_cite(record)}: the train series ends without a step or token count.")
+    return tokens / steps
+
+
+def _from_config(record: RunRecord, *keys: str) -> Any:
+    value: Any = record.config
+    for key in keys:
+        if not isinstance(value, Mapping) or key not in value:
+            raise ValueError(
+                f"{_cite(record)}: the configuration has no {'.'.join(keys)!r}. Known at the top: "
+                f"{', '.join(sorted(record.config))}."
+            )
+        value = value[key]
+    return value
+
+
+def _cite(record: RunRecord) -> str:
+    return f"{record.label} seed {record.seed} (record {record.record_hash})"
