@@ -1,0 +1,51 @@
+"""What are the weights before the first update?"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["scaled_gpt_init"]
+
+
+@torch.no_grad()
+def scaled_gpt_init(model: nn.Module, *, residual_outputs: Iterable[nn.Linear], num_layers: int, seed: int) -> None:
+    """Fill all parameters by the scheme "ScaledGPT".
+
+    Normal with mean 0 and variance 1 / fan_in for a linear map, the output head included; 1 / width for an embedding;
+    1 / (2 fan_in L) for the maps that write to the residual stream, of which there are two per layer. Norm gains are 1.
+
+    Args:
+        model: Built of Linear, Embedding and norm layers, without biases. Filled in place; only on the `meta` device,
+            where there is nothing to fill, it is left as it is.
+        residual_outputs: The maps that write to the residual stream.
+        num_layers: L.
+        seed: The weights are a function of it and of the shapes. They are drawn on the CPU in module order, so they do
+            not depend on the device, and from their own generator, so the global one is not touched.
+
+    Raises:
+        TypeError: The model has a parameter that the scheme does not cover.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    writers = set(residual_outputs)
+    for name, module in model.named_modules():
+        for parameter_name, param in module.named_parameters(recurse=False):
+            if isinstance(module, nn.Linear) and parameter_name == "weight":
+                depth = 2 * num_layers if module in writers else 1
+                _fill_normal(param, variance=1 / (module.in_features * depth), generator=generator)
+            elif isinstance(module, nn.Embedding):
+                _fill_normal(param, variance=1 / module.embedding_dim, generator=generator)
+            elif isinstance(module, nn.LayerNorm) and parameter_name == "weight":
+                param.fill_(1)
+            else:
+                raise TypeError(
+                    f"the scheme covers weights of Linear, Embedding and LayerNorm, got {name}.{parameter_name} of "
+                    f"{type(module).__name__}. Give the new kind of parameter an initial value in models/init.py."
+                )
+
+
+def _fill_normal(param: Tensor, *, variance: float, generator: torch.Generator) -> None:
+    if param.is_meta:
+        return
+    draw = torch.empty(param.shape, dtype=torch.float32, device="cpu")
+    param.copy_(draw.normal_(0, variance**0.5, generator=generator))
