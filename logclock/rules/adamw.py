@@ -11,7 +11,7 @@ from logclock.schedules import Schedule, Slot, check, value_at
 
 
 @elementwise
-def adamw(param, grad, exp_avg, exp_avg_sq, *, lr, ema1, ema2, correction1, correction2, eps, decay):  # type: ignore[no-untyped-def]
+def adamw(param, grad, exp_avg, exp_avg_sq, *, lr, ema1, ema2, correction1, correction2, eps, decay):
     """One update; equation in AdamwSpec."""
     exp_avg = exp_avg + ema1 * (grad - exp_avg)
     exp_avg_sq = exp_avg_sq + ema2 * (grad * grad - exp_avg_sq)

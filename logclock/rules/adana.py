@@ -10,7 +10,7 @@ from logclock.schedules import PowerGrowth, Slot, check, log_time_ema, value_at
 
 
 @elementwise
-def adana(param, grad, exp_avg, exp_avg_sq, *, lr, ema1, ema2, gain, eps, decay):  # type: ignore[no-untyped-def]
+def adana(param, grad, exp_avg, exp_avg_sq, *, lr, ema1, ema2, gain, eps, decay):
     """One update; equation in AdanaSpec."""
     exp_avg = exp_avg + ema1 * (grad - exp_avg)
     exp_avg_sq = exp_avg_sq + ema2 * (grad * grad - exp_avg_sq)

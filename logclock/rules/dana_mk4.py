@@ -11,7 +11,7 @@ from logclock.schedules import PowerGrowth, Slot, check, log_time_ema, value_at
 
 
 @elementwise
-def dana_mk4(param, grad, exp_avg, exp_avg_sq, *, lr, ema1, ema2, gain, gain_offset, clip_snr, eps, decay):  # type: ignore[no-untyped-def]
+def dana_mk4(param, grad, exp_avg, exp_avg_sq, *, lr, ema1, ema2, gain, gain_offset, clip_snr, eps, decay):
     """One update; equation in DanaMk4Spec."""
     exp_avg = exp_avg + ema1 * (grad - exp_avg)
     exp_avg_sq = exp_avg_sq + ema2 * (grad * grad - exp_avg_sq)

@@ -14,7 +14,7 @@ _UNBOUNDED = 1e30  # not inf: a coordinate without history multiplies it by 0
 @elementwise
 def dana_star(
     param, grad, exp_avg, exp_avg_sq, tau, *, lr, ema1, ema2, t, gain_exponent, tau_floor, clip_grad, eps, decay
-):  # type: ignore[no-untyped-def]
+):
     """One update; equation in DanaStarSpec."""
     exp_avg = exp_avg + ema1 * (grad - exp_avg)
     exp_avg_sq = exp_avg_sq + ema2 * (grad * grad - exp_avg_sq)

@@ -28,7 +28,7 @@ def dana_star_mk4(
     clip_snr,
     eps,
     decay,
-):  # type: ignore[no-untyped-def]
+):
     """One update; equation in DanaStarMk4Spec."""
     exp_avg = exp_avg + ema1 * (grad - exp_avg)
     exp_avg_sq = exp_avg_sq + ema2 * (grad * grad - exp_avg_sq)

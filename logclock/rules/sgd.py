@@ -9,7 +9,7 @@ from logclock.schedules import Schedule, Slot, check, value_at
 
 
 @elementwise
-def sgd(param, grad, momentum_buffer, *, lr, momentum, grad_weight, buffer_weight, decay):  # type: ignore[no-untyped-def]
+def sgd(param, grad, momentum_buffer, *, lr, momentum, grad_weight, buffer_weight, decay):
     """One update; equation in SgdSpec."""
     momentum_buffer = momentum * momentum_buffer + grad
     update = grad_weight * grad + buffer_weight * momentum_buffer

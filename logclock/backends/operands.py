@@ -1,0 +1,76 @@
+"""How do parameters of any shape, stride and precision become flat pieces on which a rule can run?"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from logclock.backends.program import Program
+
+__all__ = [
+    "CPU_PIECE",
+    "SCRATCH_BYTES",
+    "compute_dtype",
+    "flat_operands",
+    "local",
+    "piece_size",
+    "pieces",
+    "write_back",
+]
+
+CPU_PIECE = 128 * 1024
+"""Elements per piece on a CPU: a rule's operands and scratch then fit the second-level caches of two cores."""
+
+SCRATCH_BYTES = 48 * 2**20
+"""Bytes of temporaries that a backend allows itself at once."""
+
+
+def compute_dtype(param: torch.Tensor) -> torch.dtype:
+    """Return the dtype of the arithmetic: float32, or float64 for float64 parameters."""
+    return torch.promote_types(param.dtype, torch.float32)
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """Return this rank's shard of a DTensor, and any other tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def flat_operands(operands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return 1-D tensors that pair the elements of parameter, gradient and states by position.
+
+    Operands with the parameter's strides become views; the others are copied and must be written back.
+    """
+    tensors = [local(operand) for operand in operands]
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return [tensor.view(-1) for tensor in tensors]
+    layout = torch.empty_like(tensors[0], device="meta")  # dense, in the parameter's order of dimensions
+    flats = []
+    for tensor in tensors:
+        if tensor.stride() != layout.stride():
+            tensor = torch.empty_strided(
+                layout.size(), layout.stride(), dtype=tensor.dtype, device=tensor.device
+            ).copy_(tensor)
+        flats.append(tensor.as_strided((tensor.numel(),), (1,)))
+    return flats
+
+
+def write_back(operands: Sequence[torch.Tensor], flats: Sequence[torch.Tensor]) -> None:
+    """Copy flat operands that are not views to where they came from (never the gradient, at position 1)."""
+    for position, (operand, flat) in enumerate(zip(operands, flats, strict=True)):
+        target = local(operand)
+        if position != 1 and target.numel() and flat.data_ptr() != target.data_ptr():
+            layout = torch.empty_like(local(operands[0]), device="meta")
+            target.copy_(flat.as_strided(layout.size(), layout.stride()))
+
+
+def piece_size(device: torch.device, program: Program) -> int:
+    """Return the number of elements to handle at once: what stays in cache on a CPU, what fits the scratch elsewhere."""
+    if device.type == "cpu":
+        return CPU_PIECE
+    return SCRATCH_BYTES // (8 * (program.num_temporaries + program.num_operands))
+
+
+def pieces(numel: int, size: int) -> Iterator[slice]:
+    """Yield the slices that cut `numel` elements into pieces of at most `size`."""
+    for start in range(0, numel, size):
+        yield slice(start, min(start + size, numel))
