@@ -1,1 +1,86 @@
-"""logclock: optimizers, schedules and evidence for logarithmic-time training."""
+"""logclock: optimizers, schedules and evidence for logarithmic-time training of language models.
+
+    from logclock import ADANA, log_time_decay, param_groups
+
+    optimizer = ADANA(param_groups(model, weight_decay=log_time_decay(4.0, offset=total_steps / 10)), lr=1e-3)
+
+Names are loaded on first use, so that `logclock.analysis` and `logclock.report` work without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from logclock.version import __version__
+
+if TYPE_CHECKING:
+    from logclock.optim import (
+        ADANA,
+        SGD,
+        AdamW,
+        DanaMK4,
+        DanaStar,
+        DanaStarMK4,
+        ScheduledOptimizer,
+        from_spec,
+        param_groups,
+    )
+    from logclock.records import Ledger, RunRecord
+    from logclock.schedules import (
+        Constant,
+        Cosine,
+        InverseTime,
+        Join,
+        Linear,
+        PowerGrowth,
+        Schedule,
+        Warmup,
+        WarmupStableDecay,
+        constant_decay,
+        log_time_decay,
+        log_time_ema,
+    )
+
+_HOMES = {
+    "logclock.optim": "ADANA SGD AdamW DanaMK4 DanaStar DanaStarMK4 ScheduledOptimizer from_spec param_groups",
+    "logclock.records": "Ledger RunRecord",
+    "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
+    "constant_decay log_time_decay log_time_ema",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "ADANA",
+    "SGD",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "DanaMK4",
+    "DanaStar",
+    "DanaStarMK4",
+    "InverseTime",
+    "Join",
+    "Ledger",
+    "Linear",
+    "PowerGrowth",
+    "RunRecord",
+    "Schedule",
+    "ScheduledOptimizer",
+    "Warmup",
+    "WarmupStableDecay",
+    "__version__",
+    "constant_decay",
+    "from_spec",
+    "log_time_decay",
+    "log_time_ema",
+    "param_groups",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'logclock' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

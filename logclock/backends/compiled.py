@@ -13,7 +13,7 @@ from logclock.rules import Rule
 __all__ = ["PACKED_ELEMENTS", "run"]
 
 PACKED_ELEMENTS = 32 * 1024
-"""Parameters below this size share one call: a call costs some 50 microseconds, as much as copying that many elements."""
+"""Parameters below this size share a call: a call costs some 50 microseconds, like copying that many elements."""
 
 LARGEST_PACK = 1024 * 1024
 """Elements in one pack, which bounds the memory of the copies."""
@@ -56,7 +56,7 @@ def run(
 
 
 def _pack_scalars(rule: Rule, scalars: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return the scalars as one tensor: a Python float would be a constant of the graph, and every tensor costs guards."""
+    """Return the scalars as one tensor: a float would be a constant of the graph, and every tensor costs guards."""
     values = [scalars[name] for name in rule.scalar_names]
     if any(isinstance(value, torch.Tensor) for value in values):
         return torch.stack([torch.as_tensor(value, dtype=dtype, device=device) for value in values])
@@ -88,7 +88,7 @@ def _run_pack(
     update(scalars, maximize, *packed)
     for position, (column, flat) in enumerate(zip(columns, packed, strict=True)):
         if position != 1:
-            torch._foreach_copy_(column, list(flat.split(sizes)))
+            torch._foreach_copy_(column, list(torch.split(flat, sizes)))
 
 
 @functools.cache

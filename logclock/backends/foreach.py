@@ -64,7 +64,7 @@ def _run_batch(program: Program, code: list[Any], columns: list[Tensors], maximi
     dtype = compute_dtype(columns[0][0])
     slots = [[x.to(dtype) for x in column] for column in columns] + [[] for _ in range(program.num_temporaries)]
     if maximize:
-        slots[1] = torch._foreach_neg(slots[1])  # type: ignore[assignment]
+        slots[1] = list(torch._foreach_neg(slots[1]))
     for op, inputs, scalar, output in code:
         arguments = [slots[i] for i in inputs]
         result = OPERATIONS[op](scalar, *arguments, in_place=output == inputs[0])

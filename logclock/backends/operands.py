@@ -64,7 +64,7 @@ def write_back(operands: Sequence[torch.Tensor], flats: Sequence[torch.Tensor]) 
 
 
 def piece_size(device: torch.device, program: Program) -> int:
-    """Return the number of elements to handle at once: what stays in cache on a CPU, what fits the scratch elsewhere."""
+    """Return how many elements to handle at once: what stays in cache on a CPU, what fits the scratch elsewhere."""
     if device.type == "cpu":
         return CPU_PIECE
     return SCRATCH_BYTES // (8 * (program.num_temporaries + program.num_operands))

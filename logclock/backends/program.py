@@ -216,7 +216,7 @@ def _fuse(code: list[_Traced]) -> list[_Traced]:
 
 
 def _allocate(code: list[_Traced], targets: dict[int, int], num_operands: int) -> Program:
-    """Assign slots: results go straight to their operand where its old value is no longer read, else through scratch."""
+    """Assign slots: a result goes straight to its operand if the old value is no longer read, else through scratch."""
     last_use = {node: index for index, step in enumerate(code) for node in step.inputs}
     end = len(code)
     last_use |= dict.fromkeys(targets.values(), end)

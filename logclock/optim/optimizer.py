@@ -86,7 +86,7 @@ class ScheduledOptimizer(Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; what it does not name it takes from the defaults, or from its own algorithm's if it names one."""
+        """Add a group; what it leaves out comes from the defaults, or from its own algorithm's if it names another."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, got {type(param_group).__name__}.")
         reserved = {"params", "param_names", "initial_lr"}
@@ -115,7 +115,7 @@ class ScheduledOptimizer(Optimizer):
             for key, value in SETTINGS.items():
                 group.setdefault(key, value)
 
-    @torch._disable_dynamo
+    @torch.compiler.disable
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave, keeping the dtype of every state tensor as it was saved.
 
@@ -171,7 +171,7 @@ class ScheduledOptimizer(Optimizer):
         return state
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Perform one update.
 
         Args:
@@ -190,7 +190,7 @@ class ScheduledOptimizer(Optimizer):
         self._update()
         return loss
 
-    @torch._disable_dynamo
+    @torch.compiler.disable
     def _update(self) -> None:
         for group in self.param_groups:
             spec = self.spec(group)
@@ -319,7 +319,7 @@ def from_spec(spec: Spec, params: Iterable[Any], **settings: Any) -> ScheduledOp
 
 
 def signature_of(spec: type[Any], own: Iterable[inspect.Parameter]) -> inspect.Signature:
-    """Return the signature of a spec's optimizer class: params, lr, then the spec's, the class's own and the settings."""
+    """Return the signature of a spec's class: params, lr, then the spec's, the class's own and the settings."""
     kinds = inspect.Parameter
     parameters = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
     for f in dataclasses.fields(spec):
