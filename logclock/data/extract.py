@@ -43,11 +43,12 @@ SHINGLE_WORDS = 7
 MIN_SHINGLED_WORDS = 12  # shorter paragraphs ("Exit.", "Serve warm.") may repeat: they carry no memorable text
 REPEATED_SHARE = 0.5
 
-STOP_WORDS = frozenset(
-    "a all an and are as at be been but by can for from had has have he her his i if in into is it its more no not of "
-    "on one or she so some than that the their them then there these they this to up was we were when which who will "
-    "with would you your".split()  # noqa: SIM905
-)
+COMMON_WORDS = """
+a all an and are as at be been but by can for from had has have he her his i if in into is it its more no not of on
+one or she so some than that the their them then there these they this to up was we were when which who will with
+would you your
+"""
+STOP_WORDS = frozenset(COMMON_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)

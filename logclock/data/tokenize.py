@@ -115,8 +115,9 @@ class BpeTokenizer(Tokenizer):
         model = data.get("model") or {}
         if model.get("type") != "BPE" or not _is_byte_level(data):
             raise ValueError(
-                "the tokenizer must be a byte-level BPE (model BPE, ByteLevel decoder, no normalizer, no prefix space), "
-                f"got model {model.get('type')!r}. Others change the text, so bits per byte could not be counted."
+                "the tokenizer must be a byte-level BPE (model BPE, ByteLevel decoder, no normalizer, no prefix "
+                f"space), got model {model.get('type')!r}. Others change the text, so bits per byte "
+                f"could not be counted."
             )
         self.special = {token["content"]: token["id"] for token in data.get("added_tokens", [])}
         if END_OF_TEXT not in self.special:
