@@ -92,14 +92,12 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """What to conclude about this label, in a few words."""
+        """What to conclude from the runs that finished, in a few words; read it together with `status`."""
         if not self.finished:
             return "no finished run"
         if self.is_baseline:
             return "baseline"
-        words = self.difference.verdict if self.difference else "no baseline to compare with"
-        lost = len(self.runs) - len(self.finished)
-        return f"{words}; {lost} of {len(self.runs)} runs did not finish" if lost else words
+        return self.difference.verdict if self.difference else "no baseline to compare with"
 
     @property
     def record_hashes(self) -> tuple[str, ...]:

@@ -45,8 +45,8 @@ class Study:
 def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Study:
     """Sort records into a study, refusing what must not be merged.
 
-    `tags["phase"]` says what a run is for: `main` (also without the tag) or `sweep`. Of several records of one run in
-    one phase the last counts, as in a ledger.
+    `tags["phase"]` says what a run is for: `main` (also without the tag), `sweep`, or `main,sweep` for a run of the
+    sweep that is the main run of its seed too. Of several records of one run the last counts, as in a ledger.
 
     Args:
         records: The records, e.g. `Ledger(path).records()`.
@@ -56,7 +56,7 @@ def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Stud
         ValueError: There is no main run, the baseline is unknown, a label has a seed twice, or records differ in
             dataset, model, number of steps, tokens per step, or (within a label) in the rule or its settings.
     """
-    kept = {(phase_of(record), record.run_id): record for record in records}
+    kept = {(phase, record.run_id): record for record in records for phase in phases_of(record)}
     phases: dict[str, dict[str, list[RunRecord]]] = {phase: {} for phase in PHASES}
     for (phase, _), record in kept.items():
         phases[phase].setdefault(record.label, []).append(record)
@@ -78,15 +78,16 @@ def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Stud
     return study
 
 
-def phase_of(record: RunRecord) -> str:
-    """Return `main` or `sweep`."""
-    phase = record.tags.get("phase", "main")
-    if phase not in PHASES:
+def phases_of(record: RunRecord) -> tuple[str, ...]:
+    """Return what a run is for: `main`, `sweep`, or both."""
+    phases = tuple(phase.strip() for phase in record.tags.get("phase", "main").split(","))
+    unknown = sorted(set(phases) - set(PHASES))
+    if unknown:
         raise ValueError(
-            f"{_cite(record)}: tags['phase'] must be one of {', '.join(PHASES)}, got {phase!r}. "
+            f"{_cite(record)}: tags['phase'] must be one of {', '.join(PHASES)}, got {unknown[0]!r}. "
             "Leave such records out of the comparison."
         )
-    return phase
+    return phases
 
 
 def planned_steps(record: RunRecord) -> int:

@@ -48,6 +48,14 @@ def test_phases_are_told_apart_by_their_tag(record):
     assert len(study.records) == 3
 
 
+def test_one_run_may_serve_both_phases(record):
+    both = record("adamw", tags={"phase": "main,sweep"})
+
+    study = gather([both])
+
+    assert study.main["adamw"] == study.sweep["adamw"] == (both,)
+
+
 def test_an_unknown_phase_is_an_error(record):
     with pytest.raises(ValueError, match=r"tags\['phase'\] must be one of main, sweep, got 'timing'"):
         gather([record(tags={"phase": "timing"})])

@@ -1,0 +1,257 @@
+"""How are the numbers of a comparison written, in a terminal as on a page?"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from logclock.analysis import Comparison, Row, Sweep
+from logclock.analysis.study import MISSING
+
+__all__ = [
+    "Table",
+    "comparison_table",
+    "cost_table",
+    "plain_text",
+    "result_table",
+    "rich_table",
+    "run_table",
+    "sweep_point_table",
+    "sweep_table",
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of finished texts; every rendering shows the same.
+
+    Args:
+        columns: Headings.
+        rows: One text per column.
+        numeric: Which columns hold numbers and are set flush right.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int]
+
+
+def result_table(comparison: Comparison) -> Table:
+    """Return who won: losses, differences, verdicts, multipliers."""
+    columns = (
+        "optimizer",
+        "peak lr",
+        "final loss (sd)",
+        "bits/byte",
+        "difference [95 % interval]",
+        "verdict",
+        "compute multiplier",
+        "finished",
+    )
+    rows = tuple(
+        (
+            row.label,
+            number(row.peak_lr),
+            _loss(row.final_validation_loss, row.loss_sd),
+            _fixed(row.bits_per_byte, 4),
+            _difference(row),
+            row.verdict,
+            _multiplier(row),
+            row.status.replace(" finished", ""),
+        )
+        for row in comparison.rows
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 4, 6}))
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """Return what a step costs: time, throughput, memory."""
+    reference = comparison.rows[0].step_seconds
+    columns = ("optimizer", "step", "vs baseline", "optimizer part", "tokens/s", "optimizer state", "peak memory")
+    rows = tuple(
+        (
+            row.label,
+            seconds(row.step_seconds),
+            f"{row.step_seconds / reference:.3f}x" if row.step_seconds and reference else MISSING,
+            seconds(row.optimizer_step_seconds),
+            MISSING if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
+            size(row.optimizer_state_bytes),
+            size(row.peak_memory_bytes),
+        )
+        for row in comparison.rows
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 7)))
+
+
+def sweep_table(sweeps: Sequence[Sweep]) -> Table:
+    """Return what the sweep found for each optimizer."""
+    columns = ("optimizer", "best lr", "final loss", "tried", "runs")
+    rows = []
+    for sweep in sweeps:
+        best = [point for point in sweep.points if point.peak_lr == sweep.best_lr]
+        rows.append(
+            (
+                sweep.label,
+                _best(sweep),
+                _fixed(best[0].final_validation_loss if best else None, 4),
+                f"{number(sweep.points[0].peak_lr)} to {number(sweep.points[-1].peak_lr)}",
+                str(sweep.num_runs),
+            )
+        )
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, 3, 4}))
+
+
+def sweep_point_table(sweeps: Sequence[Sweep]) -> Table:
+    """Return the final loss of every learning rate tried."""
+    rows = tuple(
+        (
+            sweep.label,
+            number(point.peak_lr),
+            _fixed(point.final_validation_loss, 4),
+            point.status,
+            "best" if point.peak_lr == sweep.best_lr else "",
+        )
+        for sweep in sweeps
+        for point in sweep.points
+    )
+    return Table(
+        columns=("optimizer", "peak lr", "final loss", "status", "remark"), rows=rows, numeric=frozenset({1, 2})
+    )
+
+
+def run_table(comparison: Comparison) -> Table:
+    """Return every run of the comparison and of its sweep, with the record it came from."""
+    runs = [("main", run) for row in comparison.rows for run in row.runs]
+    runs += [("sweep", run) for sweep in comparison.sweeps for point in sweep.points for run in point.runs]
+    columns = ("optimizer", "phase", "seed", "peak lr", "final loss", "multiplier", "last step", "status", "record")
+    rows = tuple(
+        (
+            run.label,
+            phase,
+            str(run.seed),
+            number(run.peak_lr),
+            _fixed(run.final_validation_loss, 4),
+            _fixed(run.multiplier.value if run.multiplier else None, 3),
+            MISSING if run.last_step is None else f"{run.last_step:,}",
+            run.status if run.reason is None else f"{run.status}: {run.reason}",
+            run.record_hash,
+        )
+        for phase, run in runs
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset({2, 3, 4, 5, 6}))
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Return results, costs and the sweep as aligned plain text, with the warnings below."""
+    tables = [result_table(comparison), cost_table(comparison)]
+    if comparison.sweeps:
+        tables.append(sweep_table(comparison.sweeps))
+    parts = [plain_text(table) for table in tables]
+    if comparison.warnings:
+        parts.append("\n".join(f"note: {warning}" for warning in comparison.warnings))
+    return "\n\n".join(parts)
+
+
+def plain_text(table: Table) -> str:
+    """Return a table as aligned text without trailing spaces."""
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(_aligned(line, widths, table.numeric) for line in lines)
+
+
+def rich_table(table: Table, *, title: str | None = None) -> Any:
+    """Return a table as a `rich.table.Table`.
+
+    Raises:
+        ImportError: rich is not installed.
+    """
+    try:
+        from rich.table import Table as RichTable
+        from rich.text import Text
+    except ImportError as error:
+        raise ImportError("coloured tables need rich: pip install 'logclock[bench]'") from error
+    rendered = RichTable(title=title)
+    for i, column in enumerate(table.columns):
+        rendered.add_column(Text(column), justify="right" if i in table.numeric else "left")
+    for row in table.rows:
+        rendered.add_row(*map(Text, row))  # as Text, so that no bracket is read as markup
+    return rendered
+
+
+def number(value: float) -> str:
+    """Write a number shortly and without losing digits that people set.
+
+    Examples:
+        >>> number(0.004), number(1.5e-05), number(0.1), number(6000)
+        ('4e-3', '1.5e-5', '0.1', '6000')
+    """
+    if value == 0 or 0.01 <= abs(value) < 1e6:
+        return f"{value:.6g}"
+    mantissa, exponent = f"{value:.5e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def seconds(value: float | None) -> str:
+    """Write a duration in ms below a second."""
+    if value is None:
+        return MISSING
+    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
+
+
+def size(value: float | None) -> str:
+    """Write a number of bytes in kB, MB or GB (powers of 1000).
+
+    Examples:
+        >>> size(786432), size(2883584)
+        ('786 kB', '2.88 MB')
+    """
+    if value is None:
+        return MISSING
+    unit, scale = size_unit(value)
+    return f"{value / scale:.3g} {unit}"
+
+
+def size_unit(value: float) -> tuple[str, float]:
+    """Return the unit in which a number of bytes is written, and how many bytes it is."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= scale:
+            return unit, scale
+    return "B", 1.0
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], numeric: frozenset[int]) -> str:
+    cells = zip(line, widths, strict=True)
+    padded = [cell.rjust(width) if i in numeric else cell.ljust(width) for i, (cell, width) in enumerate(cells)]
+    return "  ".join(padded).rstrip()
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def _loss(value: float | None, sd: float | None) -> str:
+    return _fixed(value, 4) if sd is None else f"{_fixed(value, 4)} ({sd:.4f})"
+
+
+def _difference(row: Row) -> str:
+    if row.difference is None or row.difference.mean is None:
+        return MISSING
+    mean = f"{row.difference.mean:+.4f}"
+    if row.difference.interval is None:
+        return mean
+    low, high = row.difference.interval
+    return f"{mean} [{low:+.4f}, {high:+.4f}]"
+
+
+def _multiplier(row: Row) -> str:
+    found = row.multiplier
+    if found is None or found.mean is None:
+        return MISSING
+    spread = f" ({found.low:.2f} to {found.high:.2f})" if found.num_values > 1 else ""
+    return f"{found.mean:.2f}x{spread}"
+
+
+def _best(sweep: Sweep) -> str:
+    if sweep.best_lr is None:
+        return MISSING
+    return f"{number(sweep.best_lr)} (edge)" if sweep.is_best_on_edge else number(sweep.best_lr)

@@ -1,0 +1,101 @@
+"""What does a comparison say in plain words, and how far can it be trusted?"""
+
+from logclock.analysis import Comparison, Row
+from logclock.analysis.efficiency import LIMITS
+
+__all__ = ["default_title", "headline", "methods"]
+
+SHOWN = 3
+
+
+def default_title(comparison: Comparison) -> str:
+    """Return a title made of the labels, as long as they are few."""
+    others = [row.label for row in comparison.rows[1:]]
+    if not others:
+        return comparison.baseline
+    return f"{comparison.baseline} against {_listed(others) if len(others) <= SHOWN else f'{len(others)} others'}"
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the verdict in one sentence, best challenger first."""
+    baseline, *others = comparison.rows
+    if not baseline.finished:
+        return f"The baseline {baseline.label} has no finished run, so there is nothing to compare with."
+    if not others:
+        return f"Only {baseline.label} was trained, so there is nothing to compare it with."
+    ranked = sorted(others, key=_rank)
+    clauses = [_clause(row, baseline, is_first=i == 0) for i, row in enumerate(ranked[:SHOWN])]
+    if len(ranked) > SHOWN:
+        clauses.append(f"{len(ranked) - SHOWN} more in the table")
+    sentence = "; ".join(clauses)
+    if any(row.difference and row.difference.num_seeds == 1 for row in others):
+        sentence += "; with one seed the spread over seeds is unknown, so this is an observation, not a result"
+    return sentence + "."
+
+
+def methods(comparison: Comparison) -> tuple[str, ...]:
+    """Return how the numbers were made and what they cannot show, one paragraph each."""
+    return (
+        "Final loss is the cross-entropy on the fixed validation set after the last step, in nats per token, as a "
+        "mean over the finished runs; sd is the sample standard deviation over seeds.",
+        "Differences are taken seed by seed against the baseline, which shares initial weights and data order. "
+        "Brackets hold the 95 % Student t interval of their mean. A difference is called better or worse only if the "
+        f"interval excludes zero and the mean is at least {comparison.minimum_effect:g} nats; otherwise it reads 'no "
+        "difference', which means that none was shown."
+        + (" Intervals are not widened for comparing several optimizers at once." if len(comparison.rows) > 2 else ""),
+        "The compute multiplier is the baseline's compute at equal loss divided by the optimizer's: where the "
+        "optimizer's validation curve first crosses the baseline's final loss, or, if it never does, where the "
+        "baseline's curve crosses the optimizer's (values below 1). Between evaluations the loss is linear in "
+        f"ln(compute); compute is counted by the convention {comparison.convention}.",
+        LIMITS,
+        ("Learning rates were chosen on the validation set that is reported here. " if comparison.sweeps else "")
+        + "Results at one model size and one number of steps need not carry over to others.",
+    )
+
+
+def _rank(row: Row) -> tuple[bool, float, str]:
+    mean = row.difference.mean if row.difference else None
+    return (mean is None, mean or 0.0, row.label)
+
+
+def _clause(row: Row, baseline: Row, *, is_first: bool) -> str:
+    if not row.finished:
+        return f"{row.label} has no finished run"
+    difference = row.difference
+    if difference is None or difference.mean is None:
+        return f"{row.label} shares no seed with {baseline.label}"
+    size = f"{abs(difference.mean):.4f} nats {'below' if difference.mean < 0 else 'above'}"
+    if difference.interval:
+        low, high = difference.interval
+        if difference.verdict == "better":
+            low, high = -high, -low  # the margin of the winner, as the sentence states it
+        bounds = f"{low:.4f} to {high:.4f}" if low > 0 else f"{low:+.4f} to {high:+.4f}"
+        evidence = f"95 % interval {bounds}, {difference.num_seeds} seeds"
+    else:
+        evidence = f"{row.final_validation_loss:.4f} against {baseline.final_validation_loss:.4f}"
+    lost = len(row.runs) - len(row.finished)
+    gone = f", though {lost} of its {len(row.runs)} runs did not finish" if lost else ""
+    if difference.verdict == "better":
+        verb = "beats"
+    elif difference.verdict == "worse":
+        verb = "loses to"
+    elif difference.verdict == "no difference":
+        return f"{row.label} shows no difference to {baseline.label} ({size}, {evidence}){gone}"
+    else:
+        compared = f"ended {size} {baseline.label} ({evidence})"
+        return f"{row.label} {compared}{_compute(row, baseline, is_first)}{gone}"
+    return f"{row.label} {verb} {baseline.label} by {abs(difference.mean):.4f} nats ({evidence})" + (
+        f"{_compute(row, baseline, is_first)}{gone}"
+    )
+
+
+def _compute(row: Row, baseline: Row, is_first: bool) -> str:
+    """Say the multiplier as a share of the baseline's compute, for the best challenger only."""
+    value = row.multiplier.mean if row.multiplier else None
+    if not is_first or value is None or value <= 1:
+        return ""
+    return f" and reaches its final loss after {100 / value:.0f} % of the compute"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
