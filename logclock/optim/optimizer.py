@@ -115,7 +115,6 @@ class ScheduledOptimizer(Optimizer):
             for key, value in SETTINGS.items():
                 group.setdefault(key, value)
 
-    @torch.compiler.disable
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave, keeping the dtype of every state tensor as it was saved.
 
@@ -190,7 +189,7 @@ class ScheduledOptimizer(Optimizer):
         self._update()
         return loss
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _update(self) -> None:
         for group in self.param_groups:
             spec = self.spec(group)

@@ -1,0 +1,20 @@
+import pytest
+import torch
+from contract.cases import CASES
+
+from logclock.rules import Spec
+
+
+@pytest.fixture(params=sorted(Spec.family))
+def case(request):
+    """Every registered optimizer in turn."""
+    return CASES[request.param]
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_seed():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,131 @@
+"""Do all backends run the same optimizer?"""
+
+import pytest
+import torch
+from contract.cases import CASES, WEIGHT_DECAY
+from contract.runs import assert_bitwise, make_params, run, set_grads
+
+from logclock.optim import ADANA
+from logclock.rules import Spec
+
+ODD_SHAPES = ((300,), (7, 11), (513, 301), (), (0,), (1,), (33, 1, 2))
+
+
+def states(optimizer, params):
+    return [v for p in params for k, v in optimizer.state[p].items() if k != "step"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_foreach_equals_loop_bitwise(case, dtype, threads):
+    torch.set_num_threads(threads)
+    results = []
+    for backend in ("loop", "foreach"):
+        params = make_params(ODD_SHAPES, dtype)
+        optimizer = case.build(params, lr=1e-2, weight_decay=WEIGHT_DECAY, backend=backend, **case.settings)
+        run(optimizer, params, range(6))
+        results.append([*params, *states(optimizer, params)])
+
+    assert_bitwise(*results)
+
+
+@pytest.mark.parametrize("name", sorted(Spec.family))
+def test_compiled_is_close_to_loop_and_never_recompiles(name):
+    """One graph for all shapes, no recompilation under running schedules, and rounding only.
+
+    Bound: after 8 updates every parameter is within 4 units in the last place of the larger of its size and 1 (the
+    size of these parameters): one for each update's store would be 8; contracted multiply-adds and another order of
+    operations stay below that because an update moves a parameter by 1e-2 of its size.
+    """
+    case = CASES[name]
+    compiled, reference = make_params(ODD_SHAPES), make_params(ODD_SHAPES)
+    fast = case.build(compiled, lr=1e-2, weight_decay=WEIGHT_DECAY, backend="compiled", **case.settings)
+    slow = case.build(reference, lr=1e-2, weight_decay=WEIGHT_DECAY, backend="loop", **case.settings)
+    torch._dynamo.utils.counters.clear()
+
+    run(fast, compiled, range(8))
+    run(slow, reference, range(8))
+
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 1  # 0 if another test compiled this rule
+    eps = torch.finfo(torch.float32).eps
+    for a, b in zip(compiled, reference, strict=True):
+        assert ((a - b).abs() <= 4 * eps * b.abs().clamp(min=1)).all()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for step in range(8, 30):
+            fast.param_groups[0]["lr"] = 1e-2 / step
+            run(fast, compiled, [step])
+
+
+def test_compiled_takes_new_shapes_without_a_new_graph():
+    params = make_params(((50,),))
+    run(ADANA(params, backend="compiled"), params, range(2))
+
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for shapes in (((7,),), ((1,),), ((123, 45), (2,)), ((300, 300), (40_000,))):
+            params = make_params(shapes)
+            run(ADANA(params, backend="compiled"), params, range(2))
+
+
+def test_wrapping_step_in_torch_compile_does_not_recompile(case):
+    params = make_params()
+    optimizer = case.build(params, lr=1e-2, weight_decay=WEIGHT_DECAY, **case.settings)
+    step = torch.compile(optimizer.step)
+    for t in range(2):
+        set_grads(params, t)
+        step()
+
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for t in range(2, 8):
+            set_grads(params, t)
+            optimizer.param_groups[0]["lr"] = 1e-2 / t
+            step()
+
+    assert optimizer.state[params[0]]["step"].item() == 8
+
+
+def test_compiled_says_what_to_do_when_compilation_is_off():
+    params = make_params()
+    optimizer = ADANA(params, backend="compiled")
+    set_grads(params, 0)
+
+    with torch._dynamo.config.patch(disable=True), pytest.raises(RuntimeError, match="backend='loop'"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("backend", ["loop", "foreach"])
+def test_strided_parameters_and_gradients_are_updated_in_place(case, backend):
+    """A transposed parameter, a channels-last one, and gradients with strides of their own."""
+    contiguous = make_params(((6, 4), (2, 3, 4, 5)))
+    strided = [
+        torch.nn.Parameter(contiguous[0].detach().T.contiguous().T),
+        torch.nn.Parameter(contiguous[1].detach().contiguous(memory_format=torch.channels_last)),
+    ]
+    storages = [p.data_ptr() for p in strided]
+    ours = case.build(strided, lr=1e-2, backend=backend, **case.settings)
+    reference = case.build(contiguous, lr=1e-2, backend=backend, **case.settings)
+
+    for step in range(4):
+        set_grads(contiguous, step)
+        for param, twin in zip(strided, contiguous, strict=True):
+            # on odd steps the gradient is laid out like the parameter, on even ones it is not
+            param.grad = twin.grad.clone() if step % 2 == 0 else torch.empty_like(param).copy_(twin.grad)
+        ours.step()
+        reference.step()
+
+    assert [p.data_ptr() for p in strided] == storages
+    assert_bitwise([p.contiguous() for p in strided], contiguous)
+
+
+def test_a_slice_of_a_larger_tensor_is_updated_and_its_neighbours_are_not(case):
+    whole = torch.arange(12.0).reshape(6, 2)
+    param = torch.nn.Parameter(whole[::2], requires_grad=True)
+    assert param.data_ptr() == whole.data_ptr()
+    twin = torch.nn.Parameter(whole[::2].clone())
+    optimizer, reference = case.build([param], lr=0.1, **case.settings), case.build([twin], lr=0.1, **case.settings)
+    param.grad, twin.grad = torch.ones(3, 2), torch.ones(3, 2)
+
+    optimizer.step()
+    reference.step()
+
+    assert_bitwise([whole[::2]], [twin.detach()])
+    assert torch.equal(whole[1::2], torch.arange(12.0).reshape(6, 2)[1::2])

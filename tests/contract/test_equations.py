@@ -1,0 +1,198 @@
+"""Is every optimizer the one its paper defines?"""
+
+import numpy as np
+import pytest
+import torch
+from contract.cases import CASES, WEIGHT_DECAY
+from contract.runs import make_params, run, set_grads
+
+from logclock import ADANA, AdamW, DanaMK4, DanaStarMK4, log_time_decay
+from logclock.optim import SGD
+from logclock.rules import Spec
+from logclock.schedules import Cosine
+
+PEAK = 1e-2
+TOTAL_STEPS = 40
+
+
+def test_every_optimizer_has_a_case():
+    assert sorted(CASES) == sorted(Spec.family)
+
+
+def test_equals_the_reference_under_running_schedules(case):
+    params = make_params(dtype=torch.float64)
+    start = [p.detach().clone() for p in params]
+    schedule = Cosine(total_steps=TOTAL_STEPS, warmup_steps=5, warmup_start=0.01, final=0.1)
+    optimizer = case.build(params, lr=PEAK, weight_decay=WEIGHT_DECAY, **case.settings)
+    grads = [[] for _ in params]
+
+    for step in range(1, TOTAL_STEPS + 1):
+        set_grads(params, step, scale=0.1 + 1 / step)
+        for history, param in zip(grads, params, strict=True):
+            history.append(param.grad.numpy().copy())
+        optimizer.param_groups[0]["lr"] = PEAK * schedule(step)
+        optimizer.step()
+
+    def lr(t):
+        return PEAK * schedule(t)
+
+    def decay(t):
+        return (lr(t) if case.coupled else schedule(t)) * 0.5 / (4.0 + t)
+
+    for param, first, history in zip(params, start, grads, strict=True):
+        expected = case.reference(first.numpy(), history, lr=lr, decay=decay)
+        ours = [param.detach(), *(v for k, v in optimizer.state[param].items() if k != "step")]
+        for mine, reference in zip(ours, expected, strict=True):
+            # float64 rounding of 40 updates in another order of operations
+            np.testing.assert_allclose(mine.numpy(), reference, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_adamw_equals_torch(dtype, tolerance):
+    ours, theirs = make_params(dtype=dtype), make_params(dtype=dtype)
+    settings = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
+
+    run(AdamW(ours, **settings), ours, range(100))
+    run(torch.optim.AdamW(theirs, **settings), theirs, range(100))
+
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_adamw_defaults_are_those_of_torch():
+    ours, theirs = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
+
+    run(AdamW(ours), ours, range(20))
+    run(torch.optim.AdamW(theirs), theirs, range(20))
+
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
+def test_sgd_equals_torch(settings):
+    ours, theirs = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
+
+    run(SGD(ours, lr=0.1, **settings), ours, range(30))
+    run(torch.optim.SGD(theirs, lr=0.1, **settings), theirs, range(30))
+
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_dana_mk4_without_clip_is_adana_with_the_plus_one():
+    one, other = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
+    shared = {"lr": 1e-2, "kappa": 0.8, "weight_decay": WEIGHT_DECAY, "decay_order": "after"}
+
+    run(DanaMK4(one, clip_snr=None, **shared), one, range(50))
+    run(ADANA(other, gain_offset=1.0, **shared), other, range(50))
+
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_dana_mk4_without_the_plus_one_and_clip_is_the_papers_adana():
+    one, other = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
+
+    run(DanaMK4(one, clip_snr=None, gain_offset=0.0, decay_order="before"), one, range(50))
+    run(ADANA(other), other, range(50))
+
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_small_clip_bounds_the_amplified_momentum():
+    params = make_params(dtype=torch.float64)
+    start = [p.detach().clone() for p in params]
+    optimizer = DanaMK4(params, lr=1.0, clip_snr=1e-3, gain_offset=0.0)
+
+    run(optimizer, params, range(1))
+
+    # first update: |g| / sqrt(v) = sqrt(9/8), plus at most the clip
+    for param, first in zip(params, start, strict=True):
+        assert ((param - first).abs() <= (9 / 8) ** 0.5 + 1e-3 + 1e-6).all()
+        assert ((param - first).abs() >= (9 / 8) ** 0.5 - 1e-6).all()
+
+
+def test_adana_with_constant_averages_and_no_gain_is_rmsprop():
+    ours, theirs = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
+
+    run(ADANA(ours, lr=1e-3, ema2=0.1, gain=0.0), ours, range(30))
+    run(torch.optim.RMSprop(theirs, lr=1e-3, alpha=0.9), theirs, range(30))
+
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_adana_converges_on_a_quadratic_with_gradients_that_are_often_zero():
+    """The rows that are active once in 20 steps must not blow up under Dana-Star-MK4."""
+    target = torch.ones(40, dtype=torch.float64)
+    param = torch.nn.Parameter(torch.zeros(40, dtype=torch.float64))
+    optimizer = DanaStarMK4([param], lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+
+    for _ in range(4000):
+        active = torch.rand(40, generator=generator) < torch.linspace(0.05, 1, 40)
+        param.grad = (param.detach() - target) * active
+        optimizer.step()
+
+    assert (param.detach() - target).abs().max() < 0.1
+
+
+def test_descends_a_parabola_and_rosenbrock(case):
+    for start, loss, target in (
+        (torch.tensor([3.0, -2.0]), lambda x: (x**2 * torch.tensor([1.0, 10.0])).sum(), 1e-2),
+        (torch.tensor([-1.0, 1.5]), lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, 0.1),
+    ):
+        param = torch.nn.Parameter(start.double())
+        schedule = Cosine(total_steps=2500)
+        lr = 1e-3 if case.build is SGD else 2e-2
+        optimizer = case.build([param], lr=lr, weight_decay=0.0, **case.settings)
+
+        for step in range(1, 2501):
+            optimizer.zero_grad()
+            loss(param).backward()
+            optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["peak_lr"] * schedule(step)
+            optimizer.step()
+
+        assert loss(param).item() < target
+
+
+def test_the_gain_is_a_value_of_one_optimizer():
+    paper = ADANA(make_params()).spec(ADANA(make_params()).param_groups[0])
+    released = ADANA(make_params(), gain_offset=1.0)
+
+    # specs/adana.md 1.2: 3.98 against 4.98 at t = 1e4
+    assert paper.scalars(10_000)["gain"] == pytest.approx(3.98, abs=5e-3)
+    assert released.spec(released.param_groups[0]).scalars(10_000)["gain"] == pytest.approx(4.98, abs=5e-3)
+
+
+def test_the_studys_adamw_decay_is_a_value_of_one_rule():
+    """Independent decay omega / T after the update: 1 - prod(1 - s omega / T) of a weight without gradient is gone."""
+    total = 1000
+    param = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+    optimizer = AdamW([param], lr=1e-3, weight_decay=4.0 / total, decay_coupling="independent", decay_order="after")
+    schedule = Cosine(total_steps=total, warmup_steps=total // 50, warmup_start=0.01, final=0.1)
+
+    for step in range(1, total + 1):
+        param.grad = torch.zeros(1, dtype=torch.float64)
+        optimizer.param_groups[0]["lr"] = 1e-3 * schedule(step)
+        optimizer.step()
+
+    # specs/adana.md 2.3: the exponent sums to 2.20
+    assert -np.log(param.item()) == pytest.approx(2.20, abs=0.01)
+
+
+def test_the_log_time_decay_removes_three_times_as_much():
+    total = 1000
+    param = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+    optimizer = ADANA([param], lr=1e-3, weight_decay=log_time_decay(4.0, offset=total / 10))
+    schedule = Cosine(total_steps=total, warmup_steps=total // 50, warmup_start=0.01, final=0.1)
+
+    for step in range(1, total + 1):
+        param.grad = torch.zeros(1, dtype=torch.float64)
+        optimizer.param_groups[0]["lr"] = 1e-3 * schedule(step)
+        optimizer.step()
+
+    # specs/adana.md 2.3: sum of s(t) lambda(t) is 6.84; a product of (1 - x) removes slightly more
+    assert -np.log(param.item()) == pytest.approx(6.84, abs=0.1)
