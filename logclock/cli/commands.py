@@ -1,0 +1,356 @@
+"""What can be typed after `logclock`?
+
+Each command is a function: its signature is the command line, its docstring the help.
+
+Imports that load torch stand inside the commands, so that `--help` and `report` answer at once.
+"""
+
+import functools
+import inspect
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+__all__ = ["COMMANDS", "DATA_COMMANDS"]
+
+Names = tyro.conf.Positional[tuple[str, ...]]
+Assignments = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE ...")]
+AsJson = Annotated[bool, tyro.conf.arg(name="json")]
+Progress = Literal["auto", "live", "plain", "quiet"]
+
+LR_MULTIPLIERS = (0.5, 0.7, 1.0, 1.4, 2.0)
+"""Factors on the recipe's learning rates; the study swept about this range."""
+
+
+def train(
+    *,
+    recipe: str | None = None,
+    optimizer: str | None = None,
+    heads: int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    config: Path | None = None,
+    assignments: Assignments = (),
+    out: Path = Path("runs/train"),
+    resume: bool = True,
+    data_root: Path | None = None,
+    progress: Progress = "auto",
+) -> int:
+    """Train one model and write its record.
+
+    The run is a recipe's (demo and adana if not said) or a configuration file's. Started again, it goes on from its
+    latest checkpoint; SIGTERM and Ctrl-C write one first. Exit codes: 0 finished, 2 wrong request, 3 diverged, 130
+    stopped by a signal.
+
+    Args:
+        recipe: Where the configuration comes from; see `logclock list`.
+        optimizer: Which optimizer the recipe sets up.
+        heads: The recipe's size.
+        steps: Updates, with every schedule made for that many.
+        seed: Seed of the initial weights and of the data order.
+        config: A JSON file, as `logclock show --json` writes it, instead of a recipe.
+        assignments: Changes, such as `optimizer.lr=1e-3 log_interval=50`; `logclock show` lists every path.
+        out: Directory of the study: ledger.jsonl, and the run's files under runs/.
+        resume: Go on from the latest checkpoint; otherwise start over.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        progress: How progress shows; auto is live on a terminal and plain elsewhere.
+    """
+    from logclock.cli.compare import ensure_named_dataset
+    from logclock.train import exit_code, open_display
+    from logclock.train import train as run_training
+
+    resolved = _resolved(recipe, optimizer, heads, steps, seed, config, assignments)
+    ensure_named_dataset(resolved, root=data_root, message=print)
+    with open_display(progress) as display:
+        record = run_training(
+            resolved, out=out, resume=resume, data_root=data_root, display=display, command=_command()
+        )
+    loss = record.metrics.get("final_validation_loss")
+    told = [record.status, record.reason or (f"validation loss {loss:.4f}" if loss is not None else "")]
+    print(f"{record.label}: {', '.join(filter(None, told))} (run {record.run_id}, in {out / 'runs' / record.run_id})")
+    return exit_code(record)
+
+
+def compare(
+    optimizers: Names,
+    /,
+    *,
+    recipe: str = "demo",
+    seeds: tuple[int, ...] = (0,),
+    heads: int | None = None,
+    steps: int | None = None,
+    lr_sweep: bool = False,
+    lr_multipliers: tuple[float, ...] | None = None,
+    sweep_steps: int | None = None,
+    assignments: Assignments = (),
+    out: Path | None = None,
+    jobs: int | None = None,
+    data_root: Path | None = None,
+    progress: Progress = "auto",
+) -> int:
+    """Train several optimizers on the same tokens in the same order and report who wins.
+
+    The first one is the baseline. Runs that OUT holds already are not made again, and interrupted ones go on, so the
+    same command finishes what was stopped. Ends with a table and OUT/report.html.
+
+    Args:
+        optimizers: Names such as `adamw adana dana-star-mk4`; see `logclock list`.
+        recipe: Sets up every run.
+        seeds: Each is one more run per optimizer, with other initial weights and another data order.
+        heads: The recipe's size.
+        steps: Updates of a run, with every schedule made for that many.
+        lr_sweep: First try several learning rates in short runs, the same number for every optimizer, and use the best.
+        lr_multipliers: Factors on the recipe's learning rates for the sweep; 0.5 0.7 1 1.4 2 if not said.
+        sweep_steps: Updates of a run of the sweep; a fifth of a main run if not said.
+        assignments: Changes for every optimizer, such as `data.batch_size=32`, or for one, such as
+            `adana:optimizer.kappa=0.9`.
+        out: Directory of the study; runs/RECIPE if not said.
+        jobs: Runs at a time; one per core if not said.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        progress: How progress shows; auto is live on a terminal and plain elsewhere.
+    """
+    from logclock.cli.compare import Request
+    from logclock.cli.compare import compare as run_comparison
+    from logclock.train import open_display
+
+    if not lr_sweep and (lr_multipliers is not None or sweep_steps is not None):
+        raise ValueError("--lr-multipliers and --sweep-steps have no effect without --lr-sweep. Add it.")
+    request = Request(
+        optimizers=optimizers,
+        recipe=recipe,
+        seeds=seeds,
+        heads=heads,
+        steps=steps,
+        overrides=assignments,
+        lr_multipliers=(lr_multipliers or LR_MULTIPLIERS) if lr_sweep else None,
+        sweep_steps=sweep_steps,
+    )
+    return run_comparison(
+        request,
+        out=out or Path("runs") / recipe,
+        display=functools.partial(open_display, progress),
+        num_jobs=jobs,
+        data_root=data_root,
+        command=_command(),
+    )
+
+
+def report(out: tyro.conf.Positional[Path], /, *, baseline: str | None = None) -> int:
+    """Write OUT/report.html again from OUT/ledger.jsonl alone, byte for byte the same.
+
+    Args:
+        out: Directory of a comparison.
+        baseline: The optimizer to compare with; that of the comparison if not said.
+    """
+    from logclock.cli.reporting import rebuild_report
+
+    print(f"\nreport: {rebuild_report(out, baseline=baseline)}")
+    return 0
+
+
+def show(
+    *,
+    recipe: str | None = None,
+    optimizer: str | None = None,
+    heads: int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    config: Path | None = None,
+    assignments: Assignments = (),
+    as_json: AsJson = False,
+) -> int:
+    """Print a run's complete configuration, one PATH=VALUE a line, as --set takes them.
+
+    Args:
+        recipe: Where the configuration comes from; demo if not said.
+        optimizer: Which optimizer the recipe sets up; adana if not said.
+        heads: The recipe's size.
+        steps: Updates, with every schedule made for that many.
+        seed: Seed of the initial weights and of the data order.
+        config: A JSON file instead of a recipe.
+        assignments: Changes, such as `optimizer.lr=1e-3`.
+        as_json: Print JSON, as --config takes it.
+    """
+    from logclock.analysis.study import flatten
+    from logclock.config import to_dict
+    from logclock.train import run_id
+
+    resolved = _resolved(recipe, optimizer, heads, steps, seed, config, assignments)
+    data = to_dict(resolved)
+    if as_json:
+        print(json.dumps(data, indent=2))
+        return 0
+    size = resolved.model.size()
+    print(f"# run {run_id(resolved)}: P = {size.non_embedding_params:,}, D = {size.total_params:,}")
+    for path, value in flatten(data).items():
+        print(f"{path}={value}")
+    return 0
+
+
+def list_names() -> int:
+    """Print the optimizers, schedules, models, recipes and corpora there are, a line each."""
+    from logclock.data import corpora
+    from logclock.models import ModelConfig
+    from logclock.recipes import RECIPES, VARIANTS
+    from logclock.rules import Spec
+    from logclock.schedules import Schedule
+
+    sections: dict[str, Iterable[tuple[str, str]]] = {
+        "optimizers (algorithms; fields are set with --set optimizer.FIELD=VALUE)": _described(Spec.family.members),
+        "optimizers of recipes (what train and compare take)": _described(VARIANTS),
+        "schedules": _described(Schedule.family.members),
+        "models": _described(ModelConfig.family.members),
+        "recipes": _described(RECIPES),
+        "corpora": [(corpus.name, corpus.description) for corpus in corpora()],
+    }
+    for title, entries in sections.items():
+        print(f"{title}:")
+        for name, description in entries:
+            print(f"  {name:<22}{description}")
+    return 0
+
+
+def data_get(
+    name: tyro.conf.Positional[str],
+    /,
+    *,
+    data_root: Path | None = None,
+    limit_bytes: int | None = None,
+    force: bool = False,
+) -> int:
+    """Build a corpus from its sources, downloading what it needs.
+
+    Args:
+        name: essentials, stdlib or synthetic.
+        data_root: Where corpora lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        limit_bytes: Build no more than this much text (stdlib and synthetic).
+        force: Build it again even if it is there.
+    """
+    from logclock.data import get_corpus
+
+    get_corpus(name, root=data_root, limit_bytes=limit_bytes, force=force)
+    return 0
+
+
+def data_prepare(
+    source: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[str],
+    /,
+    *,
+    tokenizer: str = "bpe",
+    vocab_size: int | None = None,
+    column: str | None = None,
+    subset: str | None = None,
+    split: str | None = None,
+    limit_bytes: int | None = None,
+    validation_fraction: float | None = None,
+    data_root: Path | None = None,
+    force: bool = False,
+) -> int:
+    """Turn text into a dataset of token shards.
+
+    Args:
+        source: A corpus, a text file, a folder, a JSONL or Parquet file, or a Hugging Face dataset.
+        out: Directory to write; a bare name lies among the datasets of the data root, where data.dataset finds it.
+        tokenizer: bpe trains one on the text, byte takes bytes, anything else is a tokenizer.json.
+        vocab_size: For bpe, end-of-text included; 2048 if not said.
+        column: Where the text stands in JSONL, Parquet and Hugging Face rows; text if not said.
+        subset: Configuration of a Hugging Face dataset, such as sample-10BT.
+        split: Split of a Hugging Face dataset; train if not said.
+        limit_bytes: Stop before the training text exceeds this.
+        validation_fraction: Share of the documents to hold out.
+        data_root: Where corpora and datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        force: Replace what is there.
+    """
+    from logclock.data import data_root as default_root
+    from logclock.data import prepare
+
+    prepare(
+        source,
+        default_root(data_root) / "datasets" / out if Path(out).name == out else Path(out),
+        tokenizer=tokenizer,
+        vocab_size=vocab_size,
+        column=column,
+        subset=subset,
+        split=split,
+        limit_bytes=limit_bytes,
+        validation_fraction=validation_fraction,
+        root=data_root,
+        force=force,
+    )
+    return 0
+
+
+def data_list(*, data_root: Path | None = None) -> int:
+    """Print the corpora there are and which of them are built.
+
+    Args:
+        data_root: Where corpora lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+    """
+    from logclock.data import list_corpora
+
+    print(list_corpora(root=data_root))
+    return 0
+
+
+def data() -> int:
+    """Get corpora and prepare datasets: data get, data prepare, data list."""
+    raise AssertionError("entry.main hands `data ...` to DATA_COMMANDS")
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "compare": compare,
+    "train": train,
+    "report": report,
+    "show": show,
+    "list": list_names,
+    "data": data,
+}
+
+DATA_COMMANDS: dict[str, Callable[..., int]] = {"get": data_get, "prepare": data_prepare, "list": data_list}
+
+
+def _resolved(
+    recipe: str | None,
+    optimizer: str | None,
+    heads: int | None,
+    steps: int | None,
+    seed: int | None,
+    path: Path | None,
+    assignments: tuple[str, ...],
+) -> Any:
+    """Return the run of a recipe or of a file."""
+    from logclock.cli.compare import resolve
+    from logclock.config import from_dict, override
+    from logclock.train import RunConfig
+
+    if path is None:
+        return resolve(
+            recipe or "demo", optimizer or "adana", seed=seed or 0, heads=heads, steps=steps, overrides=assignments
+        )
+    dials = {"recipe": recipe, "optimizer": optimizer, "heads": heads, "steps": steps, "seed": seed}
+    given = [f"--{name}" for name, value in dials.items() if value is not None]
+    if given:
+        raise ValueError(f"--config gives a whole configuration, {' and '.join(given)} a recipe's. Use --set with it.")
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}. `logclock show --json` writes one.")
+    try:
+        data = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}). `logclock show --json` writes one.") from None
+    return override(from_dict(RunConfig, data), assignments)
+
+
+def _described(members: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return names with the first sentence of their docstrings."""
+    return [(name, (inspect.getdoc(member) or "").partition("\n")[0]) for name, member in sorted(members.items())]
+
+
+def _command() -> str:
+    """Return what the user typed, as a shell would take it."""
+    return shlex.join(["logclock", *sys.argv[1:]])

@@ -1,0 +1,62 @@
+"""What can two CPU cores show in six minutes?"""
+
+from logclock.models import EnokiConfig
+from logclock.recipes.conventions import GRAD_CLIP, check_variant, study_optimizer, study_schedule
+from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, RunConfig
+
+__all__ = ["demo"]
+
+TOTAL_STEPS = 4000
+"""Many small steps rather than few large ones: a memory that grows with t needs a t to grow with."""
+
+BATCH_SIZE = 16
+SEQUENCE_LENGTH = 64
+
+HEADS = 4
+HEAD_DIM = 16
+"""Width 64: small enough for a step of some 20 ms on one core."""
+
+PEAK_LR = {
+    "adamw": 6e-3,
+    "adamw-log-time-decay": 6e-3,
+    "adana": 4e-3,
+    "dana-mk4": 3e-3,
+    "dana-star": 3e-3,
+    "dana-star-mk4": 3e-3,
+}
+"""Peak learning rates at this size; the study's rules are fitted to P from 7 M on and end far from 0.1 M."""
+
+
+def demo(optimizer: str, *, heads: int = HEADS, seed: int = 0, total_steps: int | None = None) -> RunConfig:
+    """A micro Enoki on real English text (`essentials`), minutes on a CPU.
+
+    Conventions of the study: 2 % warm-up, cosine to 10 %, gradient norm at most 0.5, omega 4 (constant decay omega / T
+    for AdamW, log-time decay with offset T / 10 for the others), delta 8, kappa 0.85.
+
+    Args:
+        optimizer: A name of `conventions.VARIANTS`.
+        heads: The size. Learning rates were set at 4 heads and follow P^-0.6 from there, about the study's exponent.
+        seed: Seed of the initial weights and of the data order.
+        total_steps: Updates; None for what fits in six minutes.
+    """
+    check_variant(optimizer)
+    steps = TOTAL_STEPS if total_steps is None else total_steps
+    model = _model(heads)
+    growth = model.size().non_embedding_params / _model(HEADS).size().non_embedding_params
+    spec = study_optimizer(optimizer, lr=PEAK_LR[optimizer] * growth**-0.6, total_steps=steps)
+    return RunConfig(
+        model=model,
+        data=DataConfig(dataset="essentials-bpe-2048", batch_size=BATCH_SIZE, sequence_length=SEQUENCE_LENGTH),
+        optimizer=spec,
+        lr_schedule=study_schedule(steps),
+        total_steps=steps,
+        seed=seed,
+        grad_clip=GRAD_CLIP,
+        evaluation=EvaluationConfig(interval=max(steps // 20, 1), batches=16, batch_size=64),
+        log_interval=20,
+        execution=ExecutionConfig(checkpoint_interval=500),
+    )
+
+
+def _model(heads: int) -> EnokiConfig:
+    return EnokiConfig(heads=heads, head_dim=HEAD_DIM, num_layers=max(heads // 2, 1), vocab_size=2048)

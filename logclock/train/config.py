@@ -1,0 +1,173 @@
+"""What must be written down so that a training run can be repeated?"""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+from logclock.config import to_dict
+from logclock.models import ModelConfig
+from logclock.records import content_hash
+from logclock.rules import Spec
+from logclock.schedules import Schedule, check
+
+__all__ = ["DataConfig", "EvaluationConfig", "ExecutionConfig", "RunConfig", "identity", "run_id"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which tokens, and how many of them per update."""
+
+    dataset: str
+    """A prepared dataset: its name under the data root, as in `essentials-bpe-2048`, or a path, which has a slash."""
+
+    batch_size: int
+    """Sequences per update, all accumulation steps together."""
+
+    sequence_length: int
+    """Tokens per sequence that the model predicts."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.dataset), "dataset", "name a prepared dataset", self.dataset)
+        check(self.batch_size >= 1, "batch_size", "be >= 1 sequence", self.batch_size)
+        check(self.sequence_length >= 1, "sequence_length", "be >= 1 token", self.sequence_length)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """When the validation loss is measured, and on how much: always the same tokens."""
+
+    interval: int
+    """Updates between evaluations; there is always one after the last update."""
+
+    batches: int | None = None
+    """How many batches from the start of the validation set; None takes all of it."""
+
+    batch_size: int = 32
+    """Sequences per batch. It bounds the memory and changes the loss by rounding only if `batches` is None."""
+
+    def __post_init__(self) -> None:
+        check(self.interval >= 1, "interval", "be >= 1 update", self.interval)
+        check(self.batches is None or self.batches >= 1, "batches", "be >= 1 or None", self.batches)
+        check(self.batch_size >= 1, "batch_size", "be >= 1 sequence", self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """Where a run happens and what it leaves on disk. No part of the run's identity: the results are meant to agree.
+
+    They agree to rounding, not bitwise: another device, another number of threads or a compiled model adds up in
+    another order. The record's provenance says how a run was executed.
+    """
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """Where to train; `auto` takes the first of cuda, mps, cpu that is there."""
+
+    num_threads: int = 1
+    """Threads of torch's CPU kernels. Two runs side by side with one thread each beat one run with two."""
+
+    compile_model: bool = False
+    """Whether the model goes through torch.compile; pays off for large models and long runs."""
+
+    checkpoint_interval: int | None = 1000
+    """Updates between checkpoints; None writes one only when a signal stops the run."""
+
+    tensorboard: bool = False
+    """Whether the series also go to a TensorBoard event file; needs the extra `tensorboard`."""
+
+    def __post_init__(self) -> None:
+        check(self.num_threads >= 1, "num_threads", "be >= 1", self.num_threads)
+        interval = self.checkpoint_interval
+        check(interval is None or interval >= 1, "checkpoint_interval", "be >= 1 update or None", interval)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run, complete."""
+
+    model: ModelConfig
+    """The model and its size."""
+
+    data: DataConfig
+    """Which tokens, and how many of them per update."""
+
+    optimizer: Spec
+    """The optimizer; its `lr` is the peak learning rate."""
+
+    lr_schedule: Schedule
+    """Multiplier s(t) on the peak learning rate of every parameter group."""
+
+    total_steps: int
+    """Planned updates T."""
+
+    seed: int = 0
+    """Seed of the initial weights and of the data order."""
+
+    grad_clip: float | None = 0.5
+    """Bound on the norm of the whole gradient; None leaves it as it is."""
+
+    accumulation_steps: int = 1
+    """Parts into which a batch is cut to save memory; the gradients add up to those of the whole batch."""
+
+    z_loss: float = 0.0
+    """Coefficient of the squared log of the softmax denominator in the training objective, never in a reported loss."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the model's arithmetic; `auto` is bfloat16 autocast on CUDA devices that have it and float32 elsewhere.
+    Parameters and optimizer state are float32 in any case."""
+
+    backend: Literal["auto", "loop", "foreach", "compiled"] = "auto"
+    """How the optimizer's rule runs; `auto` is `foreach` on accelerators and `loop` on a CPU."""
+
+    evaluation: EvaluationConfig
+    """When and on what the validation loss is measured."""
+
+    log_interval: int = 20
+    """Updates per point of the training series, which holds means over them."""
+
+    execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
+    """Where the run happens; no part of its identity."""
+
+    def __post_init__(self) -> None:
+        check(self.total_steps >= 1, "total_steps", "be >= 1", self.total_steps)
+        check(self.seed >= 0, "seed", "be >= 0", self.seed)
+        clip_is_valid = self.grad_clip is None or self.grad_clip > 0
+        check(clip_is_valid, "grad_clip", "be > 0 or None", self.grad_clip, advice="None switches clipping off.")
+        check(self.accumulation_steps >= 1, "accumulation_steps", "be >= 1", self.accumulation_steps)
+        check(
+            self.data.batch_size % self.accumulation_steps == 0,
+            "accumulation_steps",
+            f"divide data.batch_size = {self.data.batch_size}",
+            self.accumulation_steps,
+            advice="A batch is cut into equal parts.",
+        )
+        check(0 <= self.z_loss < math.inf, "z_loss", "be >= 0 and finite", self.z_loss)
+        check(self.log_interval >= 1, "log_interval", "be >= 1 update", self.log_interval)
+        horizon = getattr(self.lr_schedule, "total_steps", self.total_steps)
+        check(
+            horizon == self.total_steps,
+            "lr_schedule.total_steps",
+            f"equal total_steps = {self.total_steps}",
+            horizon,
+            advice="A recipe's step count (--steps) sets both, and every schedule that depends on T.",
+        )
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Predicted tokens per update."""
+        return self.data.batch_size * self.data.sequence_length
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return the part of a configuration that says which run it is: everything but `execution`.
+
+    This is what a record stores as its `config`, so a run has one id on every machine, and one that was interrupted
+    can go on with another number of threads or with more frequent checkpoints.
+    """
+    data: dict[str, Any] = to_dict(config)
+    del data["execution"]
+    return data
+
+
+def run_id(config: RunConfig) -> str:
+    """Return the short hash by which the ledger and the run's directory know this configuration."""
+    return content_hash(identity(config))

@@ -1,0 +1,217 @@
+"""What happens in a training run, from the configuration to the record?"""
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from logclock.data import Dataset, TrainBatches, data_root
+from logclock.models import language_model_loss
+from logclock.optim import from_spec, param_groups
+from logclock.records import Ledger, RunRecord
+from logclock.records.record import Status
+from logclock.train import checkpoint
+from logclock.train.config import RunConfig, run_id
+from logclock.train.device import autocast, choose_device, choose_precision, torch_settings
+from logclock.train.evaluate import ValidationSet
+from logclock.train.export import export_model, write_config
+from logclock.train.progress import Display, QuietDisplay
+from logclock.train.record import completed_record, ended, new_record
+from logclock.train.series import latest
+from logclock.train.state import RunState
+from logclock.train.stop import StopRequest, stop_on_signal
+from logclock.train.tensorboard import TensorBoardWriter
+
+__all__ = ["open_dataset", "run_directory", "train"]
+
+
+def train(
+    config: RunConfig,
+    *,
+    out: str | os.PathLike[str],
+    label: str | None = None,
+    tags: dict[str, str] | None = None,
+    data_root: str | Path | None = None,
+    resume: bool = True,
+    display: Display | None = None,
+    command: str | None = None,
+    parent: int | None = None,
+) -> RunRecord:
+    """Train one model and return its record, which is also in the ledger `out/ledger.jsonl`.
+
+    The run works in `out/runs/RUN_ID`: `config.json`, `checkpoints/`, and at the end `final.safetensors`. SIGTERM or
+    SIGINT ends it after the step it is in, with a checkpoint; its record then has the status `running` and a reason.
+
+    Args:
+        config: The run.
+        out: Directory of the study; several runs may share it, at the same time too.
+        label: What tables call the run; the optimizer's name if None.
+        tags: By which a study finds its runs.
+        data_root: Where datasets lie that are given by name; the data room's default if None.
+        resume: Whether to go on from the latest checkpoint, and to return the record of a run that has ended. False
+            starts over.
+        display: Where progress shows.
+        command: What the user typed, for the record.
+        parent: Process id whose end stops the run too.
+
+    Raises:
+        FileNotFoundError: The dataset is not there.
+        ValueError: Model and dataset do not fit together, or a checkpoint belongs to other data or another rule.
+        RuntimeError: Another process trains this run, or no checkpoint can be read.
+    """
+    display = display or QuietDisplay()
+    directory = run_directory(out, config)
+    ledger = Ledger(Path(out) / "ledger.jsonl")
+    dataset = open_dataset(config, root=data_root)
+    record = new_record(config, dataset, label=label, tags=tags, command=command)
+    earlier = completed_record(ledger, record) if resume else None
+    if earlier is not None:
+        display.message(f"{earlier.label}: run {earlier.run_id} has {earlier.status} before; nothing to do")
+        return earlier
+    with checkpoint.claim(directory), stop_on_signal(parent=parent) as stop, torch_settings(config):
+        if not resume:
+            checkpoint.remove_checkpoints(directory / "checkpoints")
+        write_config(config, directory)
+        ledger.append(record)
+        try:
+            record = run_steps(config, record, dataset=dataset, directory=directory, stop=stop, display=display)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            ledger.append(ended(record, status="failed", reason=reason))
+            raise
+        ledger.append(record)
+        if record.status != "running":
+            checkpoint.remove_checkpoints(directory / "checkpoints")
+    return record
+
+
+def run_steps(
+    config: RunConfig, record: RunRecord, *, dataset: Dataset, directory: Path, stop: StopRequest, display: Display
+) -> RunRecord:
+    """Make the steps that are left and return the record with what came out: the loop, top to bottom."""
+    device = choose_device(config.execution.device)
+    in_precision = functools.partial(autocast, device, choose_precision(config.precision, device))
+    model = config.model.build(seed=config.seed).to(device)
+    forward = torch.compile(model) if config.execution.compile_model else model
+    optimizer = from_spec(config.optimizer, param_groups(model), backend=config.backend)
+    batches = TrainBatches(
+        dataset.train,
+        batch_size=config.data.batch_size,
+        sequence_length=config.data.sequence_length,
+        seed=config.seed,
+    )
+    validation = ValidationSet(dataset, config)
+    run = RunState(record=record, model=model, optimizer=optimizer, device=device)
+    first_step = run.restore(directory / "checkpoints", message=display.message) + 1
+    writer = (
+        TensorBoardWriter(directory / "tensorboard", first_step=first_step) if config.execution.tensorboard else None
+    )
+    display.show(record.label, run.reading(config, first_step - 1))
+    status: Status = "finished"
+    reason = None
+
+    for step in range(first_step, config.total_steps + 1):
+        run.timer.step_begins()
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * config.lr_schedule(step)
+        inputs_BL, targets_BL = (tokens_BL.to(device, non_blocking=True) for tokens_BL in batches.at(step))
+        optimizer.zero_grad(set_to_none=True)
+        loss = backward(config, forward, inputs_BL, targets_BL, in_precision)
+        grad_norm = clip_gradient(model, config.grad_clip)
+        run.timer.optimizer_begins()
+        optimizer.step()
+        run.timer.step_ends()
+        run.log.add_step(loss, grad_norm)
+
+        tokens, is_last = step * config.tokens_per_step, step == config.total_steps
+        if is_last or step % config.log_interval == 0:
+            lr, scalars = optimizer.param_groups[0]["lr"], optimizer.current_scalars()[0]
+            losses = run.log.close_interval(step=step, tokens=tokens, lr=lr, scalars=scalars)
+            run.timer.interval_ends()
+            if writer:
+                writer.add_point("train", latest(run.log.train))
+                writer.add_point("schedules", latest(run.log.schedules))
+            reason = run.monitor.check_all(step - len(losses) + 1, losses)
+            if reason:
+                status = "diverged"
+                break
+        if is_last or step % config.evaluation.interval == 0:
+            result = validation.evaluate(model, forward=forward, device=device, autocast=in_precision)
+            run.log.add_evaluation(step=step, tokens=tokens, loss=result.loss, bits_per_byte=result.bits_per_byte)
+            if writer:
+                writer.add_point("validation", latest(run.log.validation))
+            if not math.isfinite(result.loss):
+                status, reason = "diverged", f"the validation loss was {result.loss} after step {step}"
+                break
+        if is_last or step % config.log_interval == 0:
+            display.show(record.label, run.reading(config, step))
+        if stop.reason and not is_last:
+            run.save(directory / "checkpoints", step)
+            status, reason = "running", f"stopped by {stop.reason} after step {step}; start it again to go on"
+            break
+        if config.execution.checkpoint_interval and step % config.execution.checkpoint_interval == 0 and not is_last:
+            run.save(directory / "checkpoints", step)
+
+    if writer:
+        writer.close()
+    if status == "finished":
+        export_model(model, config, directory)
+    return run.final_record(config, step=step, status=status, reason=reason)
+
+
+def backward(
+    config: RunConfig,
+    forward: Callable[[Tensor], Tensor],
+    inputs_BL: Tensor,
+    targets_BL: Tensor,
+    in_precision: Callable[[], AbstractContextManager[object]],
+) -> Tensor:
+    """Add the gradient of the whole batch to the parameters, part by part, and return its mean cross-entropy."""
+    parts = config.accumulation_steps
+    cross_entropies = []
+    for inputs, targets in zip(inputs_BL.chunk(parts), targets_BL.chunk(parts), strict=True):
+        with in_precision():
+            logits_BLV = forward(inputs)
+        loss = language_model_loss(logits_BLV, targets)
+        torch.autograd.backward(loss.total(config.z_loss) / parts)
+        cross_entropies.append(loss.cross_entropy.detach())
+    return torch.stack(cross_entropies).mean()
+
+
+def clip_gradient(model: nn.Module, bound: float | None) -> Tensor:
+    """Scale the whole gradient down to the bound if it is longer, and return its norm before that."""
+    if bound is not None:
+        return nn.utils.clip_grad_norm_(model.parameters(), bound)
+    return nn.utils.get_total_norm([param.grad for param in model.parameters() if param.grad is not None])
+
+
+def run_directory(out: str | os.PathLike[str], config: RunConfig) -> Path:
+    """Return where a run of a study keeps its files."""
+    return Path(out) / "runs" / run_id(config)
+
+
+def open_dataset(config: RunConfig, *, root: str | Path | None = None) -> Dataset:
+    """Open the dataset that a configuration names, after checking that the model has a row for every token.
+
+    Args:
+        config: The run.
+        root: Where datasets lie that are given by name; the data room's default if None.
+
+    Raises:
+        FileNotFoundError: There is no such dataset.
+        ValueError: The model's vocabulary is too small.
+    """
+    name = config.data.dataset
+    dataset = Dataset.open(name if "/" in name else data_root(root) / "datasets" / name)
+    vocab_size = config.model.size().vocab_size
+    if vocab_size < dataset.vocab_size:
+        raise ValueError(
+            f"model.vocab_size is {vocab_size}, dataset {name!r} has {dataset.vocab_size} tokens. "
+            f"Use --set model.vocab_size={dataset.vocab_size} or more."
+        )
+    return dataset

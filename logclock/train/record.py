@@ -1,0 +1,158 @@
+"""What does a run write down about itself when it starts, and when it ends?"""
+
+import dataclasses
+import datetime
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import logclock
+from logclock.data import Dataset
+from logclock.records import Ledger, RunRecord
+from logclock.records.record import Status
+from logclock.rules import Spec
+from logclock.train.config import RunConfig, identity
+from logclock.train.device import choose_device, choose_precision
+from logclock.train.series import RunLog
+from logclock.version import __version__
+
+__all__ = ["completed_record", "ended", "exit_code", "new_record", "optimizer_name"]
+
+
+def new_record(
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    label: str | None = None,
+    tags: dict[str, str] | None = None,
+    command: str | None = None,
+) -> RunRecord:
+    """Return the record of a run that has not made a step.
+
+    Args:
+        config: The run.
+        dataset: What it trains on.
+        label: What tables call the run; the optimizer's name if None.
+        tags: By which a study finds its runs.
+        command: What the user typed; the command line of this process if None.
+    """
+    log = RunLog()
+    return RunRecord(
+        config=identity(config),
+        seed=config.seed,
+        label=label or optimizer_name(config.optimizer),
+        tags=dict(tags or {}),
+        status="running",
+        reason=None,
+        model=_model_numbers(config),
+        data=_data_numbers(dataset),
+        provenance=_provenance(config, command),
+        train=log.train,
+        validation=log.validation,
+        schedules=log.schedules,
+        metrics={},
+        cost={},
+    )
+
+
+def completed_record(ledger: Ledger, fresh: RunRecord) -> RunRecord | None:
+    """Return the record of this run if it has ended for good and would come out the same today.
+
+    A run has ended for good when it finished or diverged. It would come out differently with another version of its
+    rule or with other data under the same name; then it has to be made again.
+
+    Args:
+        ledger: Where to look.
+        fresh: The record of the run as it would start now.
+    """
+    for record in ledger.records():
+        if record.run_id == fresh.run_id:
+            has_ended = record.status in ("finished", "diverged")
+            same_rule = record.provenance.get("rule_hash") == fresh.provenance["rule_hash"]
+            same_data = record.data.get("fingerprint") == fresh.data["fingerprint"]
+            return record if has_ended and same_rule and same_data else None
+    return None
+
+
+def ended(record: RunRecord, *, status: Status, reason: str | None) -> RunRecord:
+    """Return the record with how its run ended, at this moment."""
+    return dataclasses.replace(record, status=status, reason=reason, provenance=record.provenance | {"ended": _now()})
+
+
+def exit_code(record: RunRecord) -> int:
+    """Return the exit code of a process for the run it made: 0 finished, 3 diverged, 130 stopped with a checkpoint."""
+    return {"finished": 0, "diverged": 3, "running": 130, "failed": 1}[record.status]
+
+
+def optimizer_name(spec: Spec) -> str:
+    """Return the registered name of a spec's class."""
+    return type(spec).family.name_of(type(spec))
+
+
+def _now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _model_numbers(config: RunConfig) -> dict[str, Any]:
+    size = config.model.size()
+    return {
+        "non_embedding_params": size.non_embedding_params,
+        "total_params": size.total_params,
+        "compute_6p_per_token": size.compute_6p(),
+        "compute_kaplan_per_token": size.compute_kaplan(),
+        "compute_6d_per_token": size.compute_6d(),
+        "compute_deepseek_per_token": size.compute_deepseek(sequence_length=config.data.sequence_length),
+    }
+
+
+def _data_numbers(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "fingerprint": dataset.fingerprint,
+        "vocab_size": dataset.vocab_size,
+        "train_tokens": len(dataset.train),
+        "validation_tokens": len(dataset.validation),
+    }
+
+
+def _provenance(config: RunConfig, command: str | None) -> dict[str, Any]:
+    device = choose_device(config.execution.device)
+    commit, is_dirty = _git_state()
+    return {
+        "logclock": __version__,
+        "git_commit": commit,
+        "git_dirty": is_dirty,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": choose_precision(config.precision, device),
+        "num_threads": config.execution.num_threads,
+        "compile_model": config.execution.compile_model,
+        "rule_hash": type(config.optimizer).rule.source_hash,
+        "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": _now(),
+        "ended": None,
+    }
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Return the commit of the running source and whether it was changed since; None for an installed package."""
+    package = Path(logclock.__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # no git here
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # A package inside somebody else's repository (in a virtual environment, say) is not tracked by it.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None, None
+    return git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".") != ""

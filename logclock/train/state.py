@@ -1,0 +1,171 @@
+"""What is the state of a run between two steps, and how is it saved, restored and summed up?"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from logclock.optim import ScheduledOptimizer
+from logclock.records import RunRecord
+from logclock.records.record import Status
+from logclock.train import checkpoint
+from logclock.train.config import RunConfig
+from logclock.train.device import peak_memory_bytes
+from logclock.train.divergence import DivergenceMonitor
+from logclock.train.progress import Reading
+from logclock.train.record import ended
+from logclock.train.series import RunLog
+from logclock.train.timing import StepTimer
+
+__all__ = ["RunState"]
+
+
+class RunState:
+    """Everything that one step leaves to the next. The data order is not part of it: it follows from the step.
+
+    Args:
+        record: The record of the run as it starts.
+        model: Trained in place.
+        optimizer: Updates the model.
+        device: Where the model lies.
+    """
+
+    def __init__(
+        self, *, record: RunRecord, model: nn.Module, optimizer: ScheduledOptimizer, device: torch.device
+    ) -> None:
+        self.record, self.model, self.optimizer, self.device = record, model, optimizer, device
+        self.log = RunLog()
+        self.monitor = DivergenceMonitor()
+        self.timer = StepTimer(device)
+        self._began = time.monotonic()
+        self._seconds_before = 0.0
+
+    def save(self, directory: Path, step: int) -> None:
+        """Write a checkpoint of the state after `step`."""
+        state = {
+            "origin": self._origin(),
+            "execution": self._execution(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": _random_state(self.device),
+            "log": self.log.state_dict(),
+            "monitor": dataclasses.asdict(self.monitor),
+            "timer": self.timer.state_dict(),
+            "wall_seconds": self.wall_seconds(),
+        }
+        checkpoint.save(directory, step, state)
+
+    def restore(self, directory: Path, *, message: Callable[[str], None]) -> int:
+        """Take over the latest checkpoint and return its step; 0 if there is none.
+
+        Args:
+            directory: Where the checkpoints lie.
+            message: Told where the run goes on, and of everything that keeps it from being bitwise the same.
+
+        Raises:
+            ValueError: The checkpoint was made from other data or by another version of the rule.
+        """
+        state = checkpoint.load_latest(directory, message=message)
+        if state is None:
+            return 0
+        for name, value in self._origin().items():
+            if state["origin"][name] != value:
+                raise ValueError(
+                    f"the checkpoint in {directory} was made with {name} {state['origin'][name]}, now it is {value}: "
+                    "the run would be neither the old one nor a new one. Start it over with resume=False (--no-resume)."
+                )
+        changes = [
+            f"{name} {state['execution'][name]} before, {value} now"
+            for name, value in self._execution().items()
+            if state["execution"][name] != value
+        ]
+        if changes:
+            message(f"{self.record.label}: going on with {'; '.join(changes)}: the same up to rounding, not bitwise")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        _set_random_state(state["random"], self.device)
+        self.log.load_state_dict(state["log"], device=self.device)
+        self.monitor = DivergenceMonitor(**state["monitor"])
+        self.timer.load_state_dict(state["timer"])
+        self._seconds_before = state["wall_seconds"]
+        step: int = state["step"]
+        message(f"{self.record.label}: going on after step {step}")
+        return step
+
+    def wall_seconds(self) -> float:
+        """Return how long the run has taken, interruptions not counted."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def reading(self, config: RunConfig, step: int) -> Reading:
+        """Return what a display shows after `step`."""
+        seconds = self.timer.median_step_seconds()
+        return Reading(
+            step=step,
+            total_steps=config.total_steps,
+            loss=_last(self.log.train["loss"]),
+            validation_loss=_last(self.log.validation["loss"]),
+            tokens_per_second=config.tokens_per_step / seconds if seconds else None,
+            seconds_left=seconds * (config.total_steps - step) if seconds else None,
+        )
+
+    def final_record(self, config: RunConfig, *, step: int, status: Status, reason: str | None) -> RunRecord:
+        """Return the record of the run after its last step."""
+        reading = self.reading(config, step)
+        record = dataclasses.replace(
+            self.record,
+            train=self.log.train,
+            validation=self.log.validation,
+            schedules=self.log.schedules,
+            metrics={
+                "final_step": step,
+                "final_train_loss": reading.loss,
+                "final_validation_loss": reading.validation_loss,
+                "final_bits_per_byte": _last(self.log.validation["bits_per_byte"]),
+            },
+            cost={
+                "wall_seconds": self.wall_seconds(),
+                "step_seconds": self.timer.median_step_seconds(),
+                "tokens_per_second": reading.tokens_per_second,
+                "optimizer_step_seconds": self.timer.median_optimizer_seconds(),
+                "optimizer_state_bytes": self.optimizer.state_bytes(),
+                "peak_memory_bytes": peak_memory_bytes(self.device),
+            },
+        )
+        return ended(record, status=status, reason=reason)
+
+    def _origin(self) -> dict[str, str]:
+        """What the checkpoint must agree with, beside the configuration, which names its directory."""
+        return {
+            "rule_hash": self.record.provenance["rule_hash"],
+            "dataset fingerprint": self.record.data["fingerprint"],
+        }
+
+    def _execution(self) -> dict[str, Any]:
+        """What changes results by rounding."""
+        names = ("torch", "device", "precision", "num_threads", "compile_model")
+        return {name: str(self.record.provenance[name]) for name in names}
+
+
+def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    if device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])
+
+
+def _last(column: list[float | None]) -> float | None:
+    return column[-1] if column else None
