@@ -1,12 +1,13 @@
 """Which optimizer won, by how much, and which records say so?"""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from logclock.analysis.efficiency import CONVENTION, Multiplier, MultiplierRange, multiplier_range
 from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference
-from logclock.analysis.study import Study, differing_paths, gather, peak_lr
+from logclock.analysis.study import Study, differing_paths, gather, peak_lr, planned_steps
 from logclock.records import RunRecord
 
 __all__ = ["Comparison", "Row", "Run", "Sweep", "SweepPoint", "compare", "compare_study"]
@@ -133,12 +134,14 @@ class Sweep:
     Args:
         label: What the runs are called.
         points: Ascending in the learning rate.
+        total_steps: Planned updates of each run, which may be fewer than those of a main run.
         best_lr: The one with the lowest final loss; None if no run finished.
         is_best_on_edge: Whether the best is the smallest or largest tried, so that a better one may lie outside.
     """
 
     label: str
     points: tuple[SweepPoint, ...]
+    total_steps: int
     best_lr: float | None
     is_best_on_edge: bool
 
@@ -212,7 +215,7 @@ def compare_study(study: Study, *, minimum_effect: float = MINIMUM_EFFECT, conve
         sweeps=sweeps,
         minimum_effect=minimum_effect,
         convention=convention,
-        warnings=(*_main_warnings(study, rows), *_sweep_warnings(rows, sweeps)),
+        warnings=(*_main_warnings(study, rows), *_sweep_warnings(study, rows, sweeps)),
     )
 
 
@@ -276,7 +279,13 @@ def _sweep(label: str, records: Sequence[RunRecord]) -> Sweep:
     ]
     best = min(ranked)[1] if ranked else None
     edges = (points[0].peak_lr, points[-1].peak_lr)
-    return Sweep(label=label, points=points, best_lr=best, is_best_on_edge=best is not None and best in edges)
+    return Sweep(
+        label=label,
+        points=points,
+        total_steps=planned_steps(records[0]),
+        best_lr=best,
+        is_best_on_edge=best is not None and best in edges,
+    )
 
 
 def _main_warnings(study: Study, rows: Sequence[Row]) -> list[str]:
@@ -300,17 +309,23 @@ def _main_warnings(study: Study, rows: Sequence[Row]) -> list[str]:
         warnings.append(
             f"The final loss is not the last point of the validation curve ({names}); multipliers use the curve."
         )
-    conditions = ("device", "git_commit", "logclock", "num_threads", "platform", "torch")
+    conditions = ("compile_model", "device", "git_commit", "logclock", "num_threads", "platform", "precision", "torch")
     changed = [key for key in conditions if len({str(record.provenance.get(key)) for record in main}) > 1]
     if changed:
         warnings.append(f"The main runs differ in {', '.join(changed)}; step times may not be comparable.")
     return warnings
 
 
-def _sweep_warnings(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[str]:
+def _sweep_warnings(study: Study, rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[str]:
     if not sweeps:
         return []
     warnings = []
+    main_steps, sweep_steps = planned_steps(study.main[study.baseline][0]), sweeps[0].total_steps
+    if main_steps != sweep_steps:
+        warnings.append(
+            f"Learning rates were swept over {sweep_steps:,} steps, the main runs took {main_steps:,}; the best "
+            "learning rate can depend on the length of a run."
+        )
     budgets: Mapping[str, int] = {row.label: 0 for row in rows} | {sweep.label: sweep.num_runs for sweep in sweeps}
     if len(set(budgets.values())) > 1:
         counts = ", ".join(f"{label} {count}" for label, count in budgets.items())
@@ -327,7 +342,7 @@ def _sweep_warnings(rows: Sequence[Row], sweeps: Sequence[Sweep]) -> list[str]:
     warnings += [
         f"{sweep.label}: the main runs used learning rate {used[sweep.label]:g}, the sweep's best is {sweep.best_lr:g}."
         for sweep in sweeps
-        if sweep.label in used and sweep.best_lr not in (None, used[sweep.label])
+        if sweep.best_lr is not None and not math.isclose(used.get(sweep.label, sweep.best_lr), sweep.best_lr)
     ]
     return warnings
 
@@ -355,7 +370,7 @@ def _ends_off_curve(record: RunRecord) -> bool:
 
 
 def _last_step(record: RunRecord) -> int | None:
-    steps = [record.metrics.get("final_step"), *record.train["step"][-1:]]
+    steps = [record.metrics.get("final_step"), *record.train.get("step", [])[-1:]]
     known = [step for step in steps if step is not None]
     return int(known[0]) if known else None
 

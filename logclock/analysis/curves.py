@@ -65,7 +65,8 @@ def smoothed_curve(record: RunRecord, *, num_bins: int = 100) -> Curve:
 
 
 def _points(record: RunRecord) -> dict[float, float]:
-    series = zip(record.validation["step"], record.validation["loss"], strict=True)
+    # A run that has not made a step yet may have no columns.
+    series = zip(record.validation.get("step", []), record.validation.get("loss", []), strict=True)
     return {step: loss for step, loss in series if step is not None and loss is not None}
 
 

@@ -143,7 +143,7 @@ def _check(study: Study) -> None:
     for phase, by_label in (("main", study.main), ("sweep", study.sweep)):
         together = [record for group in by_label.values() for record in group]
         _check_equal(together, f"total_steps of {phase} runs", planned_steps, "run length")
-        with_series = [record for record in together if record.train["step"]]
+        with_series = [record for record in together if record.train.get("step")]
         _check_equal(with_series, f"tokens per step of {phase} runs", _tokens_per_step, "batch size")
     for label in {**study.main, **study.sweep}:
         group = [*study.main.get(label, ()), *study.sweep.get(label, ())]

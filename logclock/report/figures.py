@@ -223,7 +223,7 @@ def _sweep(sweeps: Sequence[Sweep], looks: Mapping[str, Style]) -> Drawing:
     axes.set_xticks(ticks, [number(lr) for lr in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     _legend(axes)
-    caption = "Ring: the best of each optimizer."
+    caption = f"Runs of {sweeps[0].total_steps:,} steps. Ring: the best of each optimizer."
     if any(point.final_validation_loss is None for sweep in sweeps for point in sweep.points):
         caption += " Crosses at the top: runs that did not finish."
     return draw(figure, name="sweep", title="Sensitivity to the learning rate", caption=caption)

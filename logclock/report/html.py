@@ -99,12 +99,13 @@ def _setting(study: Study) -> str:
     record = study.main[study.baseline][0]
     steps = planned_steps(record)
     parts = [f"{'Seed' if len(_seeds(study)) == 1 else 'Seeds'} {_listed_seeds(study)}", f"{steps:,} steps"]
-    if record.train["step"] and record.train["tokens"][-1]:
+    if record.train.get("step") and record.train["tokens"][-1]:
         parts[-1] += f" of {record.train['tokens'][-1] / (record.train['step'][-1] or 1):,.0f} tokens"
     if "non_embedding_params" in record.model:
         parts.append(f"{record.model['non_embedding_params']:,} non-embedding parameters")
-    if "name" in record.data:
-        parts.append(f"data {record.data['name']}")
+    dataset = flatten(record.config).get("data.dataset")
+    if dataset is not None:
+        parts.append(f"data {dataset}")
     return "; ".join(parts) + "."
 
 

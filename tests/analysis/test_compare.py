@@ -194,6 +194,25 @@ def test_main_runs_that_ignore_the_best_learning_rate_are_named(record):
     assert "adamw: the main runs used learning rate 0.001, the sweep's best is 0.002." in warnings
 
 
+def test_a_sweep_shorter_than_the_main_runs_is_named(record):
+    short = {"total_steps": 80, "seed": 0, "optimizer": {"name": "adamw", "lr": 1e-3}}
+
+    comparison = compare([record("adamw"), record("adamw", config=short, tags={"phase": "sweep"})])
+
+    assert comparison.sweeps[0].total_steps == 80
+    assert any("swept over 80 steps, the main runs took 400" in warning for warning in comparison.warnings)
+
+
+def test_a_run_that_has_not_made_a_step_is_shown_as_running(record):
+    fresh = record("adana", status="running", train={}, validation={}, schedules={}, metrics={}, cost={})
+
+    row = compare([record("adamw"), fresh]).row("adana")
+
+    assert row.status == "0 of 1 finished, 1 running"
+    assert row.runs[0].last_step is None
+    assert row.step_seconds is None
+
+
 def test_an_unknown_row_lists_the_known_ones(record):
     with pytest.raises(ValueError, match=r"unknown label 'sgd'. Known: adamw"):
         compare([record("adamw")]).row("sgd")

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -59,6 +60,14 @@ def test_a_study_in_which_nothing_finished_still_has_curves(run):
     assert _names(curve_drawings(study, compare_study(study))) == ["validation", "validation-late", "training"]
 
 
+def test_a_run_that_has_not_made_a_step_can_be_drawn(run):
+    fresh = dataclasses.replace(run("adana"), status="running", train={}, validation={}, schedules={}, metrics={})
+    study = gather([run("adamw"), fresh])
+
+    assert len(curve_drawings(study, compare_study(study))) == 4
+    assert schedule_drawings(study)[0].caption.startswith("adana: none")
+
+
 def test_one_panel_per_schedule_that_some_optimizer_has(gathered, run):
     panels = {drawing.name: drawing for drawing in schedule_drawings(gathered)}
 
@@ -83,7 +92,7 @@ def test_the_sweep_marks_the_best_and_the_lost(gathered):
     (drawing,) = sweep_drawings(comparison)
 
     assert "peak learning rate" in _texts(drawing)
-    assert "Ring: the best" in drawing.caption
+    assert "Runs of 6,000 steps. Ring: the best" in drawing.caption
     assert "Crosses at the top: runs that did not finish." in drawing.caption
     assert {"5e-4", "1e-3", "2e-3"} <= set(_texts(drawing))
 
