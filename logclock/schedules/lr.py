@@ -52,7 +52,7 @@ class LrSchedule(Schedule):
             return self.decay(k - self.warmup_steps)
         fraction = k / self.warmup_steps
         if self.warmup_shape == "cosine":
-            fraction = 1 - _half_cosine(fraction)
+            fraction = _half_cosine(fraction)
         return self.warmup_start + (1 - self.warmup_start) * fraction
 
     @abstractmethod
@@ -60,8 +60,13 @@ class LrSchedule(Schedule):
         """Return the fraction of the peak `k` updates after the warm-up; 1 at k = 0."""
 
 
-def _half_cosine(fraction: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * fraction))
+def _half_cosine(x: float) -> float:
+    """Rise from 0 to 1 as (1 - cos(pi x)) / 2; the square keeps the digits which that difference loses near x = 0."""
+    return math.sin(0.5 * math.pi * x) ** 2
+
+
+def _clamped(fraction: float) -> float:
+    return min(max(fraction, 0.0), 1.0)
 
 
 def _check_horizon(total_steps: float, warmup_steps: float, final: float) -> None:
@@ -82,13 +87,13 @@ class Warmup(LrSchedule):
 @Schedule.family.register("cosine")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cosine(LrSchedule):
-    """Warm-up, then half a cosine from 1 to `final` at T; `final` afterwards.
+    """Warm-up, then half a cosine from 1 to `final`, which is reached T updates after the first; `final` afterwards.
 
     The study's schedule is warmup_steps = T // 50, warmup_start = 0.01, final = 0.1.
 
     Args:
         total_steps: Planned updates T, warm-up included.
-        final: Fraction of the peak at T.
+        final: Fraction of the peak at the end.
 
     Examples:
         >>> Cosine(total_steps=101, final=0.1)(1), round(Cosine(total_steps=100, final=0.1)(51), 6)
@@ -104,18 +109,19 @@ class Cosine(LrSchedule):
 
     def decay(self, k: float) -> float:
         """Return the cosine `k` updates after the warm-up."""
-        fraction = min(k / (self.total_steps - self.warmup_steps), 1.0)
-        return self.final + (1 - self.final) * _half_cosine(fraction)
+        room = self.total_steps - self.warmup_steps
+        remaining = _clamped((room - k) / room)  # not 1 - k / room, which has no digits left at the end of a long run
+        return self.final + (1 - self.final) * _half_cosine(remaining)
 
 
 @Schedule.family.register("linear")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Linear(LrSchedule):
-    """Warm-up, then a straight line from 1 to `final` at T; `final` afterwards.
+    """Warm-up, then a straight line from 1 to `final`, which is reached T updates after the first; `final` afterwards.
 
     Args:
         total_steps: Planned updates T, warm-up included.
-        final: Fraction of the peak at T.
+        final: Fraction of the peak at the end.
     """
 
     total_steps: float
@@ -127,8 +133,8 @@ class Linear(LrSchedule):
 
     def decay(self, k: float) -> float:
         """Return the line `k` updates after the warm-up."""
-        fraction = min(k / (self.total_steps - self.warmup_steps), 1.0)
-        return 1 - (1 - self.final) * fraction
+        room = self.total_steps - self.warmup_steps
+        return self.final + (1 - self.final) * _clamped((room - k) / room)
 
 
 @Schedule.family.register("wsd")
@@ -140,7 +146,7 @@ class WarmupStableDecay(LrSchedule):
         total_steps: Planned updates T, warm-up included.
         decay_steps: Length of the decay in updates; if None a fifth of T, or what the warm-up leaves if that is less.
         decay_shape: `linear`, `cosine` or `sqrt` (1 - sqrt of the elapsed fraction).
-        final: Fraction of the peak at T.
+        final: Fraction of the peak at the end.
 
     References: Hu et al. 2024, arXiv:2404.06395; Haegele et al. 2024, arXiv:2405.18392 (sqrt).
     """
@@ -162,14 +168,14 @@ class WarmupStableDecay(LrSchedule):
         """Return the plateau or the decay `k` updates after the warm-up."""
         room = self.total_steps - self.warmup_steps
         decay_steps = min(self.total_steps / 5, room) if self.decay_steps is None else self.decay_steps
-        fraction = min(max(1 - (room - k) / decay_steps, 0.0), 1.0)
-        return self.final + (1 - self.final) * _DECAYS[self.decay_shape](fraction)
+        elapsed, remaining = _clamped((k - (room - decay_steps)) / decay_steps), _clamped((room - k) / decay_steps)
+        return self.final + (1 - self.final) * _DECAYS[self.decay_shape](elapsed, remaining)
 
 
-_DECAYS: dict[str, Callable[[float], float]] = {
-    "linear": lambda fraction: 1 - fraction,
-    "cosine": _half_cosine,
-    "sqrt": lambda fraction: 1 - math.sqrt(fraction),
+_DECAYS: dict[str, Callable[[float, float], float]] = {
+    "linear": lambda _, remaining: remaining,
+    "cosine": lambda _, remaining: _half_cosine(remaining),
+    "sqrt": lambda elapsed, remaining: remaining / (1 + math.sqrt(elapsed)),  # = 1 - sqrt(elapsed)
 }
 
 

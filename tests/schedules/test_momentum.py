@@ -1,0 +1,142 @@
+import math
+
+import mpmath
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logclock.schedules import HalfLifeRamp, InverseTime, log_time_ema
+
+TIMES = (1, 10_000, 1_000_000, 10_000_000, 100_000_000)
+# t = 1e8 is where float32 has lost 1 - beta altogether. A few roundings of float64, each 1.1e-16.
+TIGHT = 5e-16
+
+
+@pytest.fixture(autouse=True)
+def fifty_digits():
+    with mpmath.workdps(50):
+        yield
+
+
+def relative_error(value, exact):
+    return float(abs(mpmath.mpf(value) / exact - 1))
+
+
+@pytest.mark.parametrize(
+    ("t", "expected"),
+    [(1, 8 / 9), (8, 0.5), (24, 0.25), (72, 0.1), (792, 0.01), (7992, 0.001), (79_999_992, 1e-7)],
+)
+def test_log_time_ema_by_hand(t, expected):
+    assert log_time_ema()(t) == expected
+
+
+def test_log_time_ema_of_the_published_horizons():
+    # adana.md 2.2, delta = 8
+    assert f"{log_time_ema()(13_950):.1e}" == "5.7e-04"
+    assert f"{log_time_ema()(202_680):.1e}" == "3.9e-05"
+
+
+@pytest.mark.parametrize("t", TIMES)
+@pytest.mark.parametrize(("scale", "offset"), [(8.0, 8.0), (6.5, 6.5), (4.0, 1395.0), (4.0, 83_701.5), (0.3, 1.0)])
+def test_inverse_time_is_accurate_at_any_age(t, scale, offset):
+    exact = mpmath.mpf(scale) / (mpmath.mpf(offset) + t)
+
+    assert relative_error(InverseTime(scale=scale, offset=offset)(t), exact) < TIGHT
+
+
+def test_the_weights_of_a_log_time_average_are_those_of_a_power_of_time():
+    # m_T = sum_t w_t g_t with w_t = ema(t) prod_{u > t} (1 - ema(u)). For delta = 1 every sample but the start at 0
+    # weighs the same, 1 / (T + 1): the plain mean.
+    ema = log_time_ema(1.0)
+    weights = [ema(t) * math.prod(1 - ema(u) for u in range(t + 1, 51)) for t in range(1, 51)]
+
+    assert weights == pytest.approx([1 / 51] * 50, rel=1e-13)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(delta=st.floats(1e-3, 1e6), t=st.floats(1, 1e8))
+def test_a_log_time_weight_lies_between_0_and_1_and_falls(delta, t):
+    ema = log_time_ema(delta)
+
+    assert 0 < ema(t * 1.001) < ema(t) <= 1
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: InverseTime(scale=-1.0, offset=1.0), r"scale must be >= 0, got -1\.0"),
+        (lambda: InverseTime(scale=1.0, offset=-2.0), r"offset must be >= 0, got -2\.0"),
+        (lambda: InverseTime(scale=math.nan, offset=2.0), "scale must be >= 0, got nan"),
+        (lambda: log_time_ema(0.0), r"delta must be > 0, got 0\.0\. The average remembers about t / delta updates\."),
+        (lambda: HalfLifeRamp(start=0.0, end=0.1, steps=1), r"start must lie in \(0, 1\), got 0\.0\. It is 1 - beta"),
+        (lambda: HalfLifeRamp(start=0.1, end=1.0, steps=1), r"end must lie in \(0, 1\), got 1\.0\. It is 1 - beta"),
+        (lambda: HalfLifeRamp(start=0.1, end=0.01, steps=0), r"steps must be > 0, got 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def beta3(t, *, steps, beta_start, beta_end):
+    """AdEMAMix's schedule as zoo.md 4.3 writes it, in 50 digits."""
+    start, end = mpmath.log(beta_start), mpmath.log(beta_end)
+    fraction = mpmath.mpf(t) / steps
+    return min(mpmath.exp(start * end / ((1 - fraction) * end + fraction * start)), beta_end)
+
+
+@pytest.mark.parametrize("t", [1, 2, 10, 5_000, 10_000, 99_999, 100_000, 100_001, 1_000_000, 100_000_000])
+@pytest.mark.parametrize("steps", [100_000, 100_000_000])
+@pytest.mark.parametrize("end", [1e-4, 1e-8])
+def test_half_life_ramp_is_the_schedule_of_ademamix(t, steps, end):
+    ramp = HalfLifeRamp(start=0.1, end=end, steps=steps)
+    exact = 1 - beta3(t, steps=steps, beta_start=1 - mpmath.mpf(0.1), beta_end=1 - mpmath.mpf(end))
+
+    assert relative_error(ramp(t), exact) < 2e-15
+
+
+def test_half_life_ramp_by_hand():
+    # beta 1/2 has half-life 1, beta 2^(-1/3) half-life 3; half way 2, beta 2^(-1/2).
+    ramp = HalfLifeRamp(start=0.5, end=1 - 2 ** (-1 / 3), steps=10)
+
+    assert ramp(0) == pytest.approx(0.5, rel=1e-15)
+    assert ramp(5) == pytest.approx(1 - math.sqrt(0.5), rel=1e-14)
+    assert ramp(10) == ramp(1e8) == 1 - 2 ** (-1 / 3)
+
+
+def test_the_slow_average_of_the_study_is_log_time():
+    # adana.md 1.8: with beta3_final = 1 - delta / T and both warm-ups over T, 1 - beta3(t) is near
+    # delta / (t + 9.5 delta): the half-life starts at ln 2 / -ln 0.9 = 6.58, i.e. 9.49 time constants.
+    delta, steps = 8.0, 100_000.0
+    ramp = HalfLifeRamp(start=0.1, end=delta / steps, steps=steps)
+
+    for t in (1_000, 10_000, 100_000):
+        assert ramp(t) == pytest.approx(delta / (t + 9.5 * delta), rel=5e-3)  # 1 - exp(-x) is x (1 - x / 2 + ...)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    start=st.floats(1e-8, 0.999),
+    end=st.floats(1e-8, 0.999),
+    steps=st.floats(1, 1e8),
+    fractions=st.tuples(st.floats(0, 1.2), st.floats(0, 1.2)),
+)
+def test_half_life_ramp_is_monotone_and_stays_between_its_ends(start, end, steps, fractions):
+    ramp = HalfLifeRamp(start=start, end=end, steps=steps)
+    first, second = (ramp(f * steps) for f in sorted(fractions))
+
+    low, high = min(start, end), max(start, end)
+    slack = 1 + 1e-13  # roundings: a half-life below 1 is a small difference of numbers near 1
+
+    assert low / slack <= first <= high * slack
+    assert first / slack <= second if end > start else second <= first * slack
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(start=st.floats(1e-8, 0.999), end=st.floats(1e-8, 0.999), steps=st.floats(1, 1e8))
+def test_half_life_ramp_meets_its_end_without_a_jump(start, end, steps):
+    ramp = HalfLifeRamp(start=start, end=end, steps=steps)
+
+    # 1e-9 of the ramp moves the half-life by 1e-9 of the difference of its ends, and the weight by no more than that.
+    ratio = math.log1p(-end) / math.log1p(-start)
+    assert ramp(steps * (1 - 1e-9)) == pytest.approx(ramp(steps), rel=1e-9 * max(1.0, ratio) + 1e-12)
