@@ -113,6 +113,8 @@ def _assign(annotation: Any, data: Any, keys: list[str], value: Any, path: str) 
     names = [f.name for f in dataclasses.fields(cls) if f.init] + ([tag] if tag else [])
     if key not in names:
         raise ValueError(f"unknown path {path!r}.{suggestion(key, names)} Known here: {', '.join(sorted(names))}.")
+    if key == tag and family is not None and len(keys) > 1:
+        raise ValueError(f"cannot set {path!r}: {key!r} is the name of the {family.noun} and has no fields.")
     if len(keys) > 1:
         _assign(_hints(cls)[key], data[key], keys[1:], value, path)
     elif key == tag and family is not None:
@@ -165,6 +167,7 @@ def _from_class(cls: type, data: Any, path: str) -> Any:
         if family.tag not in data:
             raise TypeError(f"{path or family.noun} needs the key {family.tag!r}. Known: {', '.join(family)}.")
         member: Any = family.get(data[family.tag])
+        _expect(issubclass(member, cls), f"a {cls.__name__}", data, path)
         return _build(member, {key: item for key, item in data.items() if key != family.tag}, path)
     if dataclasses.is_dataclass(cls):
         _expect(isinstance(data, Mapping), "a mapping", data, path)

@@ -5,17 +5,21 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from logclock.records.record import RunRecord
 
 __all__ = ["Ledger"]
+
+TORN = b" # cut off by a crash"
+"""What a writer puts behind a line that it finds unfinished; no JSON object ends like this."""
 
 
 class Ledger:
     """An append-only file of run records, one JSON object a line.
 
     Appending takes a lock, writes one line and syncs it, so several processes may share a ledger. A line that a crash
-    cut off is left behind by the next writer (which starts a new line) and skipped by readers; a broken line elsewhere
+    cut off is skipped by readers; the next writer marks it as such and starts a new line. A broken line elsewhere
     raises. A later record of the same run supersedes an earlier one.
 
     Args:
@@ -31,10 +35,7 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            size = file.seek(0, os.SEEK_END)
-            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-                line = b"\n" + line
-            file.write(line)
+            file.write(_ending_of_last_line(file) + line)
             file.flush()
             os.fsync(file.fileno())
 
@@ -46,20 +47,21 @@ class Ledger:
         """
         if not self.path.exists():
             return
-        lines = self.path.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, start=1):
-            if not line:
-                continue
-            try:
-                data = json.loads(line)
-            except json.JSONDecodeError as error:
-                # Only a line that a crash cut off is unfinished JSON: it ends in the middle of an object.
-                if not line.rstrip().endswith(b"}"):
-                    continue
-                raise ValueError(
-                    f"{self.path}, line {number}: not a JSON record ({error}). Remove the line."
-                ) from error
-            yield RunRecord.from_dict(data)
+        *complete, last = self.path.read_bytes().split(b"\n")
+        if _is_json(last):  # a crash took the line break alone
+            complete.append(last)
+        for number, line in enumerate(complete, start=1):
+            if line.strip() and not line.endswith(TORN):
+                yield self._record(line, number)
+
+    def _record(self, line: bytes, number: int) -> RunRecord:
+        try:
+            data = json.loads(line.decode())
+            if not isinstance(data, dict):
+                raise ValueError(f"expected a JSON object, got {data!r}")
+        except ValueError as error:  # not UTF-8, not JSON, not an object
+            raise ValueError(f"{self.path}, line {number}: not a JSON record ({error}). Remove the line.") from error
+        return RunRecord.from_dict(data)
 
     def records(self) -> list[RunRecord]:
         """Return the latest record of each run, in the order in which the runs first appeared."""
@@ -67,3 +69,26 @@ class Ledger:
         for record in self.history():
             latest[record.run_id] = record
         return list(latest.values())
+
+
+def _ending_of_last_line(file: BinaryIO) -> bytes:
+    """Return what must come before the next line: nothing, unless a crash left the last one without its end."""
+    position = file.seek(0, os.SEEK_END)
+    last = b""
+    while position and b"\n" not in last:
+        start = max(position - 65536, 0)
+        last = os.pread(file.fileno(), position - start, start) + last
+        position = start
+    last = last[last.rfind(b"\n") + 1 :]
+    if not last:
+        return b""
+    return b"\n" if _is_json(last) else TORN + b"\n"
+
+
+def _is_json(line: bytes) -> bool:
+    """Return whether a line can be read; no proper beginning of a JSON object can."""
+    try:
+        json.loads(line.decode())
+    except ValueError:
+        return False
+    return True
