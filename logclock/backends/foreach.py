@@ -48,8 +48,9 @@ def _batches(all_flats: list[Tensors], program: Program) -> Iterator[list[Tensor
     for flats in all_flats:
         dtype = compute_dtype(flats[0])
         for piece in pieces(flats[0].numel(), piece_size(flats[0].device, program)):
-            # an operation that is not in place holds its result beside the scratch; converted operands are copies
-            copies = program.num_temporaries + 1 + sum(flat.dtype != dtype for flat in flats)
+            # beside the scratch: the result of an operation that is not in place and the value it replaces; copies of
+            # operands that are converted
+            copies = program.num_temporaries + 2 + sum(flat.dtype != dtype for flat in flats)
             bytes_needed = (piece.stop - piece.start) * dtype.itemsize * copies
             if batch and in_flight + bytes_needed > SCRATCH_BYTES:
                 yield batch
@@ -72,6 +73,7 @@ def _run_batch(program: Program, code: list[Any], columns: list[Tensors], maximi
             slots[output] = result
         elif result is not slots[output]:
             torch._foreach_copy_(slots[output], result)
+        del result, arguments
     for position, (column, slot) in enumerate(zip(columns, slots, strict=False)):
         if position != 1 and column[0].dtype != dtype:
             torch._foreach_copy_(column, slot)
