@@ -1,0 +1,253 @@
+import dataclasses
+import json
+import math
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logclock.config import from_dict, to_dict
+from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaStarMk4Spec, DanaStarSpec, SgdSpec, Spec
+from logclock.rules.spec import lr_and_decay
+from logclock.schedules import (
+    Constant,
+    Cosine,
+    HalfLifeRamp,
+    InverseTime,
+    LinearRamp,
+    constant_decay,
+    log_time_decay,
+)
+
+SHARED = {
+    "lr": 0.25,
+    "weight_decay": log_time_decay(4.0, offset=1395.0),
+    "decay_coupling": "coupled",
+    "decay_order": "after",
+    "lr_schedule": Cosine(total_steps=100.0, warmup_steps=2.0, final=0.1),
+}
+EMAS = {"ema1": HalfLifeRamp(start=0.1, end=1e-4, steps=1e4), "ema2": 0.001}
+GAIN = {"gain": LinearRamp(start=0.0, end=8.0, steps=1e4), "gain_offset": 0.5}
+ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
+
+# One spec of each registered name, with every field away from its default.
+CASES = {
+    "sgd": SgdSpec(
+        momentum=InverseTime(scale=1.0, offset=1.0), nesterov=True, **SHARED | {"decay_coupling": "independent"}
+    ),
+    "adamw": AdamwSpec(
+        **EMAS | {"ema2": 0.01}, eps=1e-6, bias_correction=False, **SHARED | {"decay_coupling": "independent"}
+    ),
+    "adana": AdanaSpec(**SHARED, **EMAS, **GAIN, **ADANA),
+    "dana-mk4": DanaMk4Spec(**SHARED | {"decay_order": "before"}, **EMAS, **GAIN, **ADANA, clip_snr=None),
+    "dana-star": DanaStarSpec(**SHARED, **EMAS, **ADANA, clip_grad=None),
+    "dana-star-mk4": DanaStarMk4Spec(
+        **SHARED | {"decay_order": "before"}, **EMAS, **ADANA, clip_snr=0.25, gain_offset=0.0
+    ),
+}
+
+
+def case(name):
+    assert name in CASES, f"the registered optimizer {name!r} needs a line in CASES"
+    return CASES[name]
+
+
+def test_every_registered_optimizer_has_a_case():
+    assert sorted(CASES) == list(Spec.family)
+
+
+@pytest.mark.parametrize("name", list(Spec.family))
+def test_a_case_leaves_no_field_at_its_default(name):
+    spec = case(name)
+
+    assert [f.name for f in dataclasses.fields(spec) if getattr(spec, f.name) == f.default] == []
+
+
+@pytest.mark.parametrize("name", list(Spec.family))
+def test_a_spec_survives_json_and_pickling(name):
+    for spec in (case(name), Spec.family.get(name)()):
+        data = to_dict(spec)
+
+        assert data["name"] == name
+        assert set(data) == {"name", *(f.name for f in dataclasses.fields(spec))}
+        assert from_dict(Spec, json.loads(json.dumps(data))) == spec
+        assert pickle.loads(pickle.dumps(spec)) == spec
+        assert hash(from_dict(Spec, data)) == hash(spec)
+
+
+@pytest.mark.parametrize("name", list(Spec.family))
+def test_a_spec_read_back_gives_the_same_scalars(name):
+    spec = case(name)
+    again = from_dict(Spec, json.loads(json.dumps(to_dict(spec))))
+
+    for t in (1, 10, 1e6):
+        assert again.scalars(t) == spec.scalars(t)
+        assert again.scalars(t, 0.125) == spec.scalars(t, 0.125)
+
+
+@pytest.mark.parametrize("name", list(Spec.family))
+def test_a_spec_is_frozen_keyword_only_and_has_defaults_for_everything(name):
+    cls = Spec.family.get(name)
+    spec = cls()
+
+    assert all(f.default is not dataclasses.MISSING for f in dataclasses.fields(cls))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.lr = 1.0
+    with pytest.raises(TypeError):
+        cls(1e-3)
+
+
+@pytest.mark.parametrize("name", list(Spec.family))
+def test_the_docstring_explains_every_field(name):
+    cls = Spec.family.get(name)
+
+    assert [f.name for f in dataclasses.fields(cls) if f"        {f.name}: " not in cls.__doc__] == []
+    assert "References:" in cls.__doc__
+
+
+@pytest.mark.parametrize("name", list(Spec.family))
+@pytest.mark.parametrize("t", [1, 10, 10_000, 1e6, 1e8])
+def test_the_scalars_are_finite_numbers_at_any_age(name, t):
+    bounds = ("clip_snr", "clip_grad")
+    for spec in (case(name), Spec.family.get(name)()):
+        scalars = spec.scalars(t)
+
+        assert all(isinstance(value, float) for value in scalars.values())
+        assert all(math.isfinite(value) for key, value in scalars.items() if key not in bounds)
+
+
+def test_an_unknown_optimizer_is_answered_with_the_closest():
+    message = (
+        r"unknown optimizer 'adanna'\. Did you mean 'adana'.*\? Known: adamw, adana, dana-mk4, dana-star, dana-star-mk4"
+    )
+    with pytest.raises(ValueError, match=message):
+        from_dict(Spec, {"name": "adanna"})
+
+
+# ----- the conventions of decay
+
+PEAK, LAMBDA = 0.01, 0.5
+HALF = Constant(value=0.5)
+
+
+# lr and decay by hand. s = 1 at the peak; a schedule of 1/2 halves it; an outer lr of 0.004 stands for s = 0.4.
+@pytest.mark.parametrize(
+    ("coupling", "order", "lr_schedule", "outer_lr", "expected_lr", "expected_decay"),
+    [
+        ("independent", "before", 1.0, None, 0.01, 0.5),
+        ("independent", "before", HALF, None, 0.005, 0.25),
+        ("independent", "before", 0.5, None, 0.005, 0.25),
+        ("independent", "before", 1.0, 0.004, 0.004, 0.2),
+        ("independent", "before", HALF, 0.004, 0.002, 0.1),
+        ("independent", "before", 1.0, 0.0, 0.0, 0.0),
+        ("independent", "after", 1.0, None, 0.005, 0.5),
+        ("independent", "after", HALF, None, 0.00375, 0.25),
+        ("independent", "after", 1.0, 0.004, 0.0032, 0.2),
+        ("coupled", "before", 1.0, None, 0.01, 0.005),
+        ("coupled", "before", HALF, None, 0.005, 0.0025),
+        ("coupled", "before", 1.0, 0.004, 0.004, 0.002),
+        ("coupled", "before", HALF, 0.004, 0.002, 0.001),
+        ("coupled", "after", 1.0, None, 0.00995, 0.005),
+        ("coupled", "after", HALF, 0.004, 0.001998, 0.001),
+    ],
+)
+def test_lr_and_decay_by_hand(coupling, order, lr_schedule, outer_lr, expected_lr, expected_decay):
+    spec = AdanaSpec(lr=PEAK, weight_decay=LAMBDA, decay_coupling=coupling, decay_order=order, lr_schedule=lr_schedule)
+
+    lr, decay = lr_and_decay(spec, 1, outer_lr)
+
+    assert lr == pytest.approx(expected_lr, rel=1e-14)
+    assert decay == pytest.approx(expected_decay, rel=1e-14)
+
+
+def test_a_learning_rate_in_a_tensor_stays_one():
+    spec = AdanaSpec(lr=PEAK, weight_decay=LAMBDA, decay_order="after", lr_schedule=HALF)
+
+    lr, decay = lr_and_decay(spec, 1, torch.tensor(0.004, dtype=torch.float64))
+
+    assert isinstance(lr, torch.Tensor)
+    assert isinstance(decay, torch.Tensor)
+    assert (lr.item(), decay.item()) == pytest.approx((0.0018, 0.1), rel=1e-14)
+
+
+def test_scheduled_decay_follows_t():
+    spec = AdanaSpec(lr=PEAK, weight_decay=log_time_decay(4.0, offset=10.0))
+
+    assert [lr_and_decay(spec, t)[1] for t in (10, 30, 1e6)] == [0.2, 0.1, 4 / 1_000_010]
+
+
+def test_adamw_of_the_study_decays_by_omega_over_total_steps_times_s():
+    # adana.md 1.7: coupled decay with the coefficient omega / (peak T) is s(t) omega / T a step
+    total_steps = 13_950
+    multiplier = Cosine(total_steps=total_steps, warmup_steps=279, warmup_start=0.01, final=0.1)
+    coupled = AdamwSpec(lr=3e-4, weight_decay=4.0 / (3e-4 * total_steps), lr_schedule=multiplier)
+    independent = AdamwSpec(
+        lr=3e-4,
+        weight_decay=constant_decay(4.0, total_steps=total_steps),
+        lr_schedule=multiplier,
+        decay_coupling="independent",
+    )
+
+    for t in (1, 280, 7_000, 13_950):
+        expected = multiplier(t) * 4.0 / total_steps
+        assert coupled.scalars(t)["decay"] == pytest.approx(expected, rel=1e-14)
+        assert independent.scalars(t)["decay"] == pytest.approx(expected, rel=1e-14)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    param=st.floats(-10, 10),
+    update=st.floats(-10, 10),
+    lr=st.floats(1e-6, 1),
+    weight_decay=st.floats(0, 1),
+    coupling=st.sampled_from(["independent", "coupled"]),
+)
+def test_both_orders_are_what_they_say(param, update, lr, weight_decay, coupling):
+    fraction = weight_decay * (lr if coupling == "coupled" else 1.0)
+    results = {}
+    for order in ("before", "after"):
+        spec = AdanaSpec(lr=lr, weight_decay=weight_decay, decay_coupling=coupling, decay_order=order)
+        step, decay = lr_and_decay(spec, 1)
+        results[order] = param - step * update - decay * param
+
+    assert results["before"] == pytest.approx(param * (1 - fraction) - lr * update, abs=1e-13)
+    assert results["after"] == pytest.approx((param - lr * update) * (1 - fraction), abs=1e-13)
+
+
+# ----- validation
+
+BAD_VALUES = [
+    ({"lr": 0.0}, r"lr must be > 0, got 0\.0\. It is the peak; freeze parameters with requires_grad_\(False\)"),
+    ({"lr": -1.0}, r"lr must be > 0, got -1\.0"),
+    ({"lr": math.nan}, "lr must be > 0, got nan"),
+    ({"eps": -1e-8}, "eps must be >= 0, got -1e-08"),
+    ({"weight_decay": -0.1}, r"weight_decay must be >= 0, got -0\.1"),
+    ({"ema1": 0.0}, r"ema1 must lie in \(0, 1\], got 0\.0\. It is 1 - beta, the weight of the new sample\."),
+    ({"ema2": 1.5}, r"ema2 must lie in \(0, 1\], got 1\.5\. It is 1 - beta"),
+    ({"decay_coupling": "loose"}, "decay_coupling must be 'independent' or 'coupled', got 'loose'"),
+    ({"decay_order": "during"}, "decay_order must be 'before' or 'after', got 'during'"),
+    ({"kappa": 1.5}, r"kappa must lie in \[0, 1\], got 1\.5\. kappa = 1 means no growth"),
+    ({"kappa": -0.1}, r"kappa must lie in \[0, 1\], got -0\.1"),
+    ({"delta": 0.0}, r"delta must be > 0, got 0\.0\. The average remembers about t / delta updates\."),
+    ({"gain_offset": -1.0}, r"gain_offset must be >= 0, got -1\.0"),
+    ({"clip_snr": 0.0}, r"clip_snr must be > 0 or None, got 0\.0"),
+    ({"clip_grad": -2.0}, r"clip_grad must be > 0 or None, got -2\.0"),
+    ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1\.0"),
+    ({"momentum": -0.1}, r"momentum must lie in \[0, 1\), got -0\.1"),
+    ({"nesterov": True}, r"momentum must be > 0 with nesterov=True, got 0\.0"),
+]
+
+
+@pytest.mark.parametrize("name", list(Spec.family))
+@pytest.mark.parametrize(("fields", "message"), BAD_VALUES)
+def test_values_out_of_range_are_refused_by_every_spec_that_has_them(name, fields, message):
+    cls = Spec.family.get(name)
+    if not set(fields) <= {f.name for f in dataclasses.fields(cls)}:
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            cls(**fields)
+        return
+
+    with pytest.raises(ValueError, match=message):
+        cls(**fields)
