@@ -3,10 +3,12 @@
     python benchmarks/memory.py
 
 State is counted from the tensors. Temporaries are the highest resident size of the process during a step (after one
-step of warm-up, with the counter reset) minus the resident size before it, each case in a process of its own.
+step of warm-up, with the allocator's free pages returned and the counter reset) minus the resident size before it, each
+case in a process of its own.
 """
 
 import argparse
+import ctypes
 import gc
 import pathlib
 import re
@@ -30,6 +32,7 @@ def one(name, backend):
     optimizer = ScheduledOptimizer(params, name, backend=backend)
     optimizer.step()
     gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
     before = resident("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
     optimizer.step()

@@ -128,6 +128,7 @@ OPERATIONS: dict[str, Callable[..., Tensors]] = {
     "sign": _list_op("sign"),
     "maximum": _list_op("clamp_min", with_scalar=True),
     "minimum": _list_op("clamp_max", with_scalar=True),
-    "power": _list_op("pow", with_scalar=True),
+    "log": _list_op("log"),
+    "exp": _list_op("exp"),
     "copy": lambda _, x, *, in_place: x,
 }

@@ -87,6 +87,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sign": lambda out, _, x: torch.sign(x, out=out),
     "maximum": lambda out, scalar, x: torch.clamp(x, min=scalar, out=out),
     "minimum": lambda out, scalar, x: torch.clamp(x, max=scalar, out=out),
-    "power": lambda out, scalar, x: torch.pow(x, scalar, out=out),
+    "log": lambda out, _, x: torch.log(x, out=out),
+    "exp": lambda out, _, x: torch.exp(x, out=out),
     "copy": lambda out, _, x: out.copy_(x),
 }
