@@ -12,10 +12,20 @@ project = "logclock"
 author = "logclock contributors"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "mathml", "drawing", "docstrings"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "myst_parser",
+    "mathml",
+    "drawing",
+    "docstrings",
+]
 exclude_patterns = ["_build", "_ext", "_generated"]
 nitpicky = True  # a cross reference that leads nowhere is an error under -W
-nitpick_ignore_regex = [("py:.*", r"(torch|nn|collections|pathlib|typing|numpy|os)\..*"), ("py:.*", "optional")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|nn|collections|pathlib|typing|numpy|os)\..*"),
+    ("py:.*", "optional"),
+]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -23,10 +33,15 @@ html_math_renderer = "mathml"
 
 default_role = "code"  # docstrings quote code in single backticks
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # signatures carry them in the source; here they drown the names
+autodoc_typehints = (
+    "none"  # signatures carry them in the source; here they drown the names
+)
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_custom_sections = [("Deviations", "notes_style"), ("References", "notes_style")]
+napoleon_custom_sections = [
+    ("Deviations", "notes_style"),
+    ("References", "notes_style"),
+]
 
 html_theme = "furo"
 html_title = f"logclock {__version__}"

@@ -5,13 +5,24 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-SECTIONS = ("Args", "Returns", "Raises", "Examples", "Example", "Yields", "Deviations", "References")
+SECTIONS = (
+    "Args",
+    "Returns",
+    "Raises",
+    "Examples",
+    "Example",
+    "Yields",
+    "Deviations",
+    "References",
+)
 """Headings of the Google style, whose indented bodies are no equations."""
 
 _SECTION_WITH_TEXT = re.compile(rf"({'|'.join(SECTIONS)}): (\S.*)")
 
 
-def prepare(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def prepare(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
     """Make indented equations literal blocks and give one-line sections their heading, before napoleon looks."""
     result: list[str] = []
     paragraph_indent = 0
@@ -26,11 +37,15 @@ def prepare(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
         if line.strip() and indent == 0:
             if in_literal:
                 result.append("")
-            in_section, in_literal = line.rstrip(":") in SECTIONS and line.endswith(":"), False
-        opens = bool(result) and bool(result[-1].strip()) and indent > paragraph_indent
+            in_section, in_literal = (
+                line.rstrip(":") in SECTIONS and line.endswith(":"),
+                False,
+            )
+        opens = (
+            bool(result) and bool(result[-1].strip()) and indent > paragraph_indent
+        )
         if not in_section and not in_literal and opens:
-            result[-1] += ":" if result[-1].endswith(":") else " ::"
-            result.append("")
+            result += ["", ".. code-block:: text", ""]
             in_literal = True
         if not in_literal and line.strip():
             paragraph_indent = indent

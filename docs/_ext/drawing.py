@@ -68,13 +68,20 @@ def study(name: str) -> Spec:
 
 def multiplier_panel() -> Panel:
     """Return the learning-rate multiplier of the study."""
-    return Panel("learning-rate multiplier s(t) of the run", {"s(t)": study_schedule(TOTAL_STEPS)}, scales=SEMILOG)
+    return Panel(
+        "learning-rate multiplier s(t) of the run",
+        {"s(t)": study_schedule(TOTAL_STEPS)},
+        scales=SEMILOG,
+    )
 
 
 def decay_panel(spec: Spec) -> Panel:
     """Return the fraction of a weight that decay removes."""
     ours = {"this optimizer, 4 / (T/10 + t)": scalar(spec, "decay")}
-    return Panel("removed by decay per update", ours | {"AdamW, 4 / T": scalar(study("adamw"), "decay")})
+    return Panel(
+        "removed by decay per update",
+        ours | {"AdamW, 4 / T": scalar(study("adamw"), "decay")},
+    )
 
 
 def memory_panel(spec: Spec) -> Panel:
@@ -99,17 +106,33 @@ def sgd_panels() -> list[Panel]:
         return lambda t: float(spec.scalars(t, spec.lr * multiplier(t))[name])
 
     return [
-        Panel("learning rate and decay per update", {"lr(t), peak 0.1": of("lr"), "decay, coupled": of("decay")}),
-        Panel("momentum", {"momentum": of("momentum"), "grad_weight": of("grad_weight")}, scales=SEMILOG),
+        Panel(
+            "learning rate and decay per update",
+            {"lr(t), peak 0.1": of("lr"), "decay, coupled": of("decay")},
+        ),
+        Panel(
+            "momentum",
+            {"momentum": of("momentum"), "grad_weight": of("grad_weight")},
+            scales=SEMILOG,
+        ),
     ]
 
 
 def adamw_panels() -> list[Panel]:
     """Return the panels of AdamW; decay in the study's two forms."""
     spec, log_time = study("adamw"), study("adamw-log-time-decay")
-    corrections = {"correction1": scalar(spec, "correction1"), "correction2": scalar(spec, "correction2")}
-    emas = {"ema1 = 1 - beta1": scalar(spec, "ema1"), "ema2 = 1 - beta2": scalar(spec, "ema2")}
-    decays = {"4 / T": scalar(spec, "decay"), "4 / (T/10 + t)": scalar(log_time, "decay")}
+    corrections = {
+        "correction1": scalar(spec, "correction1"),
+        "correction2": scalar(spec, "correction2"),
+    }
+    emas = {
+        "ema1 = 1 - beta1": scalar(spec, "ema1"),
+        "ema2 = 1 - beta2": scalar(spec, "ema2"),
+    }
+    decays = {
+        "4 / T": scalar(spec, "decay"),
+        "4 / (T/10 + t)": scalar(log_time, "decay"),
+    }
     return [
         Panel("weight of the newest sample", emas),
         Panel("bias corrections", corrections),
@@ -122,21 +145,34 @@ def adana_panels() -> list[Panel]:
     """Return the panels of ADANA, with the gain for several kappa."""
     spec = study("adana")
     gains = {
-        f"kappa {kappa:g}": scalar(study_optimizer("adana", lr=PEAK_LR, total_steps=TOTAL_STEPS, kappa=kappa), "gain")
+        f"kappa {kappa:g}": scalar(
+            study_optimizer(
+                "adana", lr=PEAK_LR, total_steps=TOTAL_STEPS, kappa=kappa
+            ),
+            "gain",
+        )
         for kappa in (0.75, 0.85, 0.9, 1.0)
     }
-    return [memory_panel(spec), Panel("gain on the momentum", gains, SEMILOG), multiplier_panel(), decay_panel(spec)]
+    return [
+        memory_panel(spec),
+        Panel("gain on the momentum", gains, SEMILOG),
+        multiplier_panel(),
+        decay_panel(spec),
+    ]
 
 
 def dana_mk4_panels() -> list[Panel]:
     """Return the panels of Dana-MK4: where the clip begins to bind."""
     spec = study("dana-mk4")
     gain, clip = scalar(spec, "gain"), scalar(spec, "clip_snr")
-    bounds = {f"clip_snr {c:g}": lambda t, c=c: c / gain(t) for c in (0.25, 1.0)} | {
-        f"clip_snr {clip(1):g}": lambda t: clip(t) / gain(t)
-    }
+    bounds = {
+        f"clip_snr {c:g}": lambda t, c=c: c / gain(t) for c in (0.25, 1.0)
+    } | {f"clip_snr {clip(1):g}": lambda t: clip(t) / gain(t)}
     offset = scalar(spec, "gain_offset")
-    gains = {"amplified: gain": gain, "with gain_offset": lambda t: gain(t) + offset(t)}
+    gains = {
+        "amplified: gain": gain,
+        "with gain_offset": lambda t: gain(t) + offset(t),
+    }
     return [
         memory_panel(spec),
         Panel("gain on the momentum", gains, SEMILOG),
@@ -160,9 +196,21 @@ def measured_tau(cls: type[Spec]) -> dict[float, list[float]]:
     states = [torch.zeros(shape) for _ in spec.rule.state_names]
     history: dict[float, list[float]] = {rate: [] for rate in RATES}
     for t in range(1, STAR_STEPS + 1):
-        grad = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) < rates)
-        loop.run(spec.rule, [param], [grad], [[state] for state in states], spec.scalars(t))
-        for rate, value in zip(RATES, states[spec.rule.state_names.index("tau")].mean(1).tolist(), strict=True):
+        grad = torch.randn(shape, generator=generator) * (
+            torch.rand(shape, generator=generator) < rates
+        )
+        loop.run(
+            spec.rule,
+            [param],
+            [grad],
+            [[state] for state in states],
+            spec.scalars(t),
+        )
+        for rate, value in zip(
+            RATES,
+            states[spec.rule.state_names.index("tau")].mean(1).tolist(),
+            strict=True,
+        ):
             history[rate].append(value)
     return history
 
@@ -171,7 +219,9 @@ def star_panels(name: str, cls: type[Spec]) -> list[Panel]:
     """Return the panels of an optimizer that counts time per coordinate; tau is measured with its own rule."""
     spec = study(name)
     tau = measured_tau(cls)
-    one = 1.0 if cls is DanaStarSpec else 0.0  # (1 + e)^(1 - kappa) in the study's form, e^(1 - kappa) in the released
+    one = (
+        1.0 if cls is DanaStarSpec else 0.0
+    )  # (1 + e)^(1 - kappa) in the study's form, e^(1 - kappa) in the released
 
     def estimated(rate: float) -> Curve:
         def p(t: float) -> float:
@@ -182,14 +232,21 @@ def star_panels(name: str, cls: type[Spec]) -> list[Panel]:
 
     def gain(rate: float) -> Curve:
         def g(t: float) -> float:
-            return (max(tau[rate][round(t) - 1] * t, 1.0) + one) ** float(spec.scalars(t)["gain_exponent"])
+            return (max(tau[rate][round(t) - 1] * t, 1.0) + one) ** float(
+                spec.scalars(t)["gain_exponent"]
+            )
 
         return g
 
     labels = {rate: f"active in {rate:.0%} of updates" for rate in RATES}
     return [
         memory_panel(spec),
-        Panel("gain, by how often a coordinate is active", {labels[r]: gain(r) for r in RATES}, SEMILOG, STAR_STEPS),
+        Panel(
+            "gain, by how often a coordinate is active",
+            {labels[r]: gain(r) for r in RATES},
+            SEMILOG,
+            STAR_STEPS,
+        ),
         Panel(
             "rate of activity p, estimated by the rule",
             {labels[r]: estimated(r) for r in RATES},
@@ -221,52 +278,91 @@ SCHEDULES: dict[str, tuple[tuple[str, str], int, list[Schedule]]] = {
             sch.InverseTime(scale=4, offset=1),
         ],
     ),
-    "half_life_ramp": (LOG, 100_000, [sch.HalfLifeRamp(start=0.1, end=8e-5, steps=100_000)]),
-    "power_growth": (LOG, 100_000, [sch.PowerGrowth(kappa=kappa) for kappa in (0.75, 0.85, 0.9)]),
+    "half_life_ramp": (
+        LOG,
+        100_000,
+        [sch.HalfLifeRamp(start=0.1, end=8e-5, steps=100_000)],
+    ),
+    "power_growth": (
+        SEMILOG,
+        100_000,
+        [sch.PowerGrowth(kappa=kappa) for kappa in (0.75, 0.85, 0.9)],
+    ),
     "linear_ramp": (LINEAR, 1000, [sch.LinearRamp(start=0, end=5, steps=800)]),
     "warmup": (
         LINEAR,
         1000,
-        [sch.Warmup(warmup_steps=400), sch.Warmup(warmup_steps=400, warmup_start=0.2, warmup_shape="cosine")],
+        [
+            sch.Warmup(warmup_steps=400),
+            sch.Warmup(warmup_steps=400, warmup_start=0.2, warmup_shape="cosine"),
+        ],
     ),
     "cosine": (
         LINEAR,
         1000,
         [
-            sch.Cosine(total_steps=1000, warmup_steps=20, warmup_start=0.01, final=0.1),
+            sch.Cosine(
+                total_steps=1000, warmup_steps=20, warmup_start=0.01, final=0.1
+            ),
             sch.Cosine(total_steps=1000, warmup_steps=200),
         ],
     ),
     "linear": (
         LINEAR,
         1000,
-        [sch.Linear(total_steps=1000, warmup_steps=100), sch.Linear(total_steps=1000, final=0.3)],
+        [
+            sch.Linear(total_steps=1000, warmup_steps=100),
+            sch.Linear(total_steps=1000, final=0.3),
+        ],
     ),
     "wsd": (
         LINEAR,
         1000,
         [sch.WarmupStableDecay(total_steps=1000, warmup_steps=100)]
-        + [sch.WarmupStableDecay(total_steps=1000, decay_steps=400, decay_shape=shape) for shape in ("cosine", "sqrt")],
+        + [
+            sch.WarmupStableDecay(
+                total_steps=1000, decay_steps=400, decay_shape=shape
+            )
+            for shape in ("cosine", "sqrt")
+        ],
     ),
-    "inverse_sqrt": (LINEAR, 1000, [sch.InverseSqrt(warmup_steps=50), sch.InverseSqrt(warmup_steps=200)]),
+    "inverse_sqrt": (
+        LINEAR,
+        1000,
+        [sch.InverseSqrt(warmup_steps=50), sch.InverseSqrt(warmup_steps=200)],
+    ),
     "power_law": (
         LINEAR,
         1000,
-        [sch.PowerLaw(time_scale=100, warmup_steps=50), sch.PowerLaw(time_scale=100, exponent=1.0)],
+        [
+            sch.PowerLaw(time_scale=100, warmup_steps=50),
+            sch.PowerLaw(time_scale=100, exponent=1.0),
+        ],
     ),
     "join": (
         LINEAR,
         1000,
-        [sch.Join(schedules=(sch.Cosine(total_steps=1000), sch.Constant(value=0.5)), at=(500,))],
+        [
+            sch.Join(
+                schedules=(sch.Cosine(total_steps=1000), sch.Constant(value=0.5)),
+                at=(500,),
+            )
+        ],
     ),
-    "product": (LINEAR, 1000, [sch.Warmup(warmup_steps=100) * sch.Cosine(total_steps=1000)]),
+    "product": (
+        LINEAR,
+        1000,
+        [sch.Warmup(warmup_steps=100) * sch.Cosine(total_steps=1000)],
+    ),
 }
 
 
 def schedule_panel(kind: str) -> Panel:
     """Return the figure of one kind of schedule, its curves labelled with the call that builds them."""
     scales, total_steps, examples = SCHEDULES[kind]
-    return Panel("", {label(example): example for example in examples}, scales, total_steps)
+    return Panel(
+        "", {label(example): example for example in examples}, scales, total_steps
+    )
 
 
 def label(schedule: Schedule) -> str:
@@ -277,8 +373,16 @@ def label(schedule: Schedule) -> str:
     for name, field in type(schedule).__dataclass_fields__.items():
         value = getattr(schedule, name)
         if value != field.default:
-            is_group = isinstance(value, tuple) and value and isinstance(value[0], Schedule)
-            shown = f"({', '.join(label(v) for v in value)})" if is_group else f"{value!r}"
+            is_group = (
+                isinstance(value, tuple)
+                and value
+                and isinstance(value[0], Schedule)
+            )
+            shown = (
+                f"({', '.join(label(v) for v in value)})"
+                if is_group
+                else f"{value!r}"
+            )
             given.append(f"{name}={shown}")
     return f"{type(schedule).__name__}({', '.join(given)})"
 
@@ -291,7 +395,15 @@ LINES = ("#2f6db5", "#d2691e", "#2f8f5b", "#8a55b0")
 DARK = dict(
     zip(
         (INK, FAINT, GRID, *LINES),
-        ("#cfd3d8", "#79808a", "#33383f", "#6fa8e8", "#f0985a", "#6cc796", "#bd93dd"),
+        (
+            "#cfd3d8",
+            "#79808a",
+            "#33383f",
+            "#6fa8e8",
+            "#f0985a",
+            "#6cc796",
+            "#bd93dd",
+        ),
         strict=True,
     )
 )
@@ -324,15 +436,23 @@ def draw(panels: list[Panel]) -> str:
         "axes.spines.right": False,
         "svg.hashsalt": "logclock",
     }
-    height = 2.35 * num_rows if num_columns == 2 else 1.9 + 0.16 * len(panels[0].curves)
+    height = (
+        2.35 * num_rows if num_columns == 2 else 1.9 + 0.16 * len(panels[0].curves)
+    )
     with pyplot.rc_context(style):
         figure, axes = pyplot.subplots(
-            num_rows, num_columns, figsize=(7.6, height), squeeze=False, layout="constrained"
+            num_rows,
+            num_columns,
+            figsize=(7.6, height),
+            squeeze=False,
+            layout="constrained",
         )
         for panel, ax in zip(panels, axes.flat, strict=True):
             _draw_panel(ax, panel)
         text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(
+            text, format="svg", transparent=True, metadata={"Date": None}
+        )
         pyplot.close(figure)
     return text.getvalue()
 
@@ -343,8 +463,17 @@ def _draw_panel(ax: Any, panel: Panel) -> None:
     background = iter(("--", ":"))
     for name, curve in panel.curves.items():
         is_background = name.startswith("AdamW")
-        color, dash = (FAINT, next(background)) if is_background else (next(lines), "-")
-        ax.plot(ts, [curve(t) for t in ts], color=color, linestyle=dash, linewidth=1.7, label=name)
+        color, dash = (
+            (FAINT, next(background)) if is_background else (next(lines), "-")
+        )
+        ax.plot(
+            ts,
+            [curve(t) for t in ts],
+            color=color,
+            linestyle=dash,
+            linewidth=1.7,
+            label=name,
+        )
     ax.set_xscale(panel.scales[0])
     ax.set_yscale(panel.scales[1])
     if panel.scales[1] == "linear":
@@ -359,13 +488,23 @@ def _draw_panel(ax: Any, panel: Panel) -> None:
         ax.legend(loc="best", handlelength=1.6)
     else:  # the labels are code and need the width
         font = {"family": "monospace", "size": 8}
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, prop=font, handlelength=1.6)
+        ax.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            borderaxespad=0.2,
+            prop=font,
+            handlelength=1.6,
+        )
 
 
 def figures() -> dict[str, Callable[[], list[Panel]]]:
     """Return what there is to draw, by name."""
-    optimizers = {f"optimizer-{name}": panels for name, panels in OPTIMIZERS.items()}
-    return optimizers | {f"schedule-{kind}": functools.partial(_one, kind) for kind in SCHEDULES}
+    optimizers = {
+        f"optimizer-{name}": panels for name, panels in OPTIMIZERS.items()
+    }
+    return optimizers | {
+        f"schedule-{kind}": functools.partial(_one, kind) for kind in SCHEDULES
+    }
 
 
 def _one(kind: str) -> list[Panel]:
@@ -396,12 +535,19 @@ class Drawing(SphinxDirective):
             raise self.error(f"no drawing {name!r}. Known: {', '.join(figures())}.")
         caption = " ".join(self.content)
         result: list[nodes.Node] = [
-            nodes.image(uri=f"/_generated/{name}-{theme}.svg", alt=caption, classes=["drawing", f"only-{theme}"])
+            nodes.image(
+                uri=f"/_generated/{name}-{theme}.svg",
+                alt=caption,
+                classes=["drawing", f"only-{theme}"],
+            )
             for theme in ("light", "dark")
         ]
         if caption:
             children, messages = self.parse_inline(caption)
-            result += [nodes.paragraph("", "", *children, classes=["caption"]), *messages]
+            result += [
+                nodes.paragraph("", "", *children, classes=["caption"]),
+                *messages,
+            ]
         return result
 
 

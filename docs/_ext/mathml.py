@@ -8,7 +8,6 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +28,9 @@ def visit_inline(translator: Any, node: nodes.Element) -> None:
 
 def visit_block(translator: Any, node: nodes.Element) -> None:
     """Write a displayed formula."""
-    translator.body.append(f'<div class="equation">{rendered(node, as_block=True)}</div>\n')
+    translator.body.append(
+        f'<div class="equation">{rendered(node, as_block=True)}</div>\n'
+    )
     raise nodes.SkipNode
 
 

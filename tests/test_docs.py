@@ -1,0 +1,311 @@
+"""Does the documentation say what the package does? Coverage by the registries, code blocks run, links followed."""
+
+import dataclasses
+import doctest
+import importlib.util
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import logclock
+from logclock.optim import ScheduledOptimizer
+from logclock.rules import Spec
+from logclock.schedules import LrSchedule, Schedule
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
+OPTIMIZERS = sorted(Spec.family)
+
+BLOCK = re.compile(r"^```(\S+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page, language):
+    return [
+        (page.read_text()[: m.start()].count("\n") + 2, m[2])
+        for m in BLOCK.finditer(page.read_text())
+        if m[1] == language
+    ]
+
+
+def prose(page):
+    return BLOCK.sub("", page.read_text())
+
+
+def section(page, title):
+    """The text below a heading, up to the next one of its level."""
+    match = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^\1 |\Z)", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert match, f"{page.name} has no section {title!r}"
+    return match[2]
+
+
+def table(text):
+    """The rows of the first Markdown table, as lists of cells without the heading."""
+    lines = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def ids(path):
+    return str(path.relative_to(DOCS))
+
+
+# -- coverage ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_optimizer_has_a_page_and_every_page_an_optimizer():
+    assert sorted(p.stem for p in (DOCS / "optimizers").glob("*.md") if p.stem != "index") == OPTIMIZERS
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_page_says_all_there_is_to_say(name):
+    page = DOCS / "optimizers" / f"{name}.md"
+    for title in ("Equation", "Schedules in use", "When not to use it", "How it is verified", "References"):
+        assert len(section(page, title).split()) > 5, title
+    assert "$$" in section(page, "Equation")
+    assert f"drawing}} optimizer-{name}\n" in page.read_text()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_hyperparameters_of_a_page_are_those_of_the_spec(name):
+    rows = table(section(DOCS / "optimizers" / f"{name}.md", "Hyperparameters"))
+
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows}
+
+    assert documented == {f.name: repr(f.default) for f in dataclasses.fields(Spec.family.get(name))}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_stated_memory_is_that_of_the_state(name):
+    states = Spec.family.get(name).rule.state_names
+    param = torch.nn.Parameter(torch.zeros(10))
+    param.grad = torch.ones(10)
+    optimizer = ScheduledOptimizer([param], name)
+    optimizer.step()
+    bytes_each = optimizer.state_bytes() // 10
+
+    memory = section(DOCS / "optimizers" / f"{name}.md", "Memory")
+    (row,) = [r for r in table((DOCS / "optimizers" / "index.md").read_text()) if r[0] == f"`{name}`"]
+
+    assert memory.split("(")[0].strip() == f"{bytes_each} bytes per float32 parameter"
+    assert f"({', '.join(states)})" in memory
+    assert row[2:4] == [", ".join(states), str(bytes_each)]
+
+
+def test_the_table_of_optimizers_states_class_and_decay():
+    rows = table((DOCS / "optimizers" / "index.md").read_text())
+
+    for row in rows:
+        name, cls = row[0].strip("`"), getattr(logclock, row[1].strip("`"))
+        spec = Spec.family.get(name)()
+        assert cls.algorithm == name
+        assert row[4] == f"{spec.decay_coupling}, {spec.decay_order}"
+    assert sorted(row[0].strip("`") for row in rows) == OPTIMIZERS
+
+
+def test_every_schedule_has_a_section_with_formula_fields_and_figure():
+    page = DOCS / "schedules.md"
+    shared = {f.name for f in dataclasses.fields(LrSchedule)}
+
+    assert sorted(re.findall(r"^### `(\w+)`$", page.read_text(), re.MULTILINE)) == sorted(Schedule.family)
+    for kind in Schedule.family:
+        text = section(page, f"`{kind}`")
+        cls = Schedule.family.get(kind)
+        assert f"drawing}} schedule-{kind}\n" in text, kind
+        assert "$$" in text or kind == "join", kind
+        own = {f.name for f in dataclasses.fields(cls)} - (shared if issubclass(cls, LrSchedule) else set())
+        assert {name for name in own if f"`{name}`" not in text} == set(), kind
+    learning_rate = section(page, "Learning rate")
+    assert {name for name in shared if f"`{name}`" not in learning_rate} == set()
+
+
+def test_every_public_name_is_in_the_api_page():
+    text = (DOCS / "api.md").read_text()
+
+    documented = re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE)
+
+    assert sorted([*documented, "__version__"]) == sorted(logclock.__all__)
+    assert "`logclock.__version__`" in text
+
+
+def test_every_room_is_in_the_design_page():
+    rooms = {p.parent.name for p in (ROOT / "logclock").glob("*/__init__.py")}
+
+    assert {row[0].strip("`") for row in table(section(DOCS / "design" / "index.md", "Rooms and layers"))} == rooms
+
+
+def test_every_figure_that_is_drawn_is_shown_and_the_other_way_round(drawing):
+    shown = [name for page in PAGES for name in re.findall(r"^```\{drawing\} (\S+)$", page.read_text(), re.MULTILINE)]
+
+    assert sorted(shown) == sorted(drawing.figures())
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = {"index.md"}
+    for page in PAGES:
+        for toctree in re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+            names = [line for line in toctree.splitlines() if line and not line.startswith(":")]
+            listed |= {ids(page.parent / f"{name}.md") for name in names}
+
+    assert listed == {ids(page) for page in PAGES}
+
+
+# -- what runs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=ids)
+def test_every_python_block_runs(page):
+    """The blocks of a page run one after another in one namespace; prompts are checked as doctests."""
+    names = {"__name__": "documentation"}
+    registered = dict(Schedule.family.members)
+    try:
+        for line, source in blocks(page, "python"):
+            if source.startswith(">>>"):
+                example = doctest.DocTestParser().get_doctest(source, names, page.name, str(page), line - 1)
+                runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS, verbose=False)
+                report = []
+                runner.run(example, out=report.append, clear_globs=False)
+                assert runner.failures == 0, "".join(report)
+                names |= example.globs
+            else:
+                code = compile("\n" * (line - 1) + source, str(page), "exec")  # errors show the line of the page
+                exec(code, names)
+    finally:
+        Schedule.family.members.clear()
+        Schedule.family.members.update(registered)
+
+
+COMMAND_LINES = [
+    (page, command)
+    for page in PAGES
+    for _, text in blocks(page, "console")
+    for command in re.findall(r"^\$ (logclock .*)$", text.replace("\\\n", " "), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("page", "command"), COMMAND_LINES, ids=[command for _, command in COMMAND_LINES])
+def test_every_command_line_is_understood(page, command):
+    """It parses, with every option known; nothing is run."""
+    tyro = pytest.importorskip("tyro")
+    from logclock.cli.commands import COMMANDS, DATA_COMMANDS
+
+    words = shlex.split(command, comments=True)[1:]
+    commands = COMMANDS
+    if words[0] == "data":
+        commands, words = DATA_COMMANDS, words[1:]
+    function = commands[words[0]]
+    called = []
+
+    def stand_in(*arguments, **options):
+        called.append((arguments, options))
+
+    stand_in.__signature__ = inspect.signature(function)
+    stand_in.__annotations__ = function.__annotations__
+    tyro.cli(stand_in, args=words[1:], config=(tyro.conf.OmitArgPrefixes,))
+
+    assert len(called) == 1
+
+
+def test_every_command_is_described():
+    pytest.importorskip("tyro")
+    from logclock.cli.commands import COMMANDS
+
+    rows = table(section(DOCS / "quickstart.md", "The command line"))
+
+    assert sorted(row[0].strip("`") for row in rows) == sorted(f"logclock {name}" for name in COMMANDS)
+
+
+# -- what is linked ---------------------------------------------------------------------------------------------------
+
+
+def anchors(page):
+    """The anchors of a page: its headings as myst makes them, and its explicit labels."""
+    text = BLOCK.sub("", page.read_text())
+    headings = re.findall(r"^#{1,3} (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"^\((\S+)\)=$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_internal_links_resolve(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://arxiv.org/"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_file(), f"{target}: no such page"
+        assert not anchor or anchor in anchors(linked), f"{target}: no such heading"
+
+
+def test_files_and_tests_that_pages_name_exist():
+    sources = "\n".join(p.read_text() for p in (ROOT / "tests").rglob("test_*.py"))
+    for page in PAGES:
+        for path in re.findall(r"`((?:tests|logclock|docs|benchmarks)/[\w./-]+)`", prose(page)):
+            if not Path(path).name.startswith("x."):  # x stands for the name of a new optimizer
+                assert (ROOT / path).exists(), f"{page.name} names {path}"
+        for name in re.findall(r"`(test_\w+)`", prose(page)):
+            assert f"def {name}(" in sources, f"{page.name} names {name}"
+
+
+def test_nothing_is_loaded_from_another_host():
+    sources = [DOCS / "conf.py", *(DOCS / "_ext").glob("*.py"), *(DOCS / "_static").iterdir()]
+
+    for source in sources:
+        assert not re.search(r"https?://|//cdn", source.read_text()), source.name
+    for page in PAGES:
+        urls = set(re.findall(r"https?://[\w./-]+", page.read_text()))
+        assert all(url.startswith("https://arxiv.org/abs/") for url in urls), f"{page.name}: {urls}"
+
+
+# -- what is built ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    pytest.importorskip("sphinx")
+    pytest.importorskip("matplotlib")
+    spec = importlib.util.spec_from_file_location("documentation_drawing", DOCS / "_ext" / "drawing.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_figures_show_every_registered_name(drawing):
+    assert sorted(drawing.OPTIMIZERS) == OPTIMIZERS
+    assert sorted(drawing.SCHEDULES) == sorted(Schedule.family)
+    for kind, (_, _, examples) in drawing.SCHEDULES.items():
+        assert {type(example) for example in examples} == {Schedule.family.get(kind)}
+
+
+def test_a_figure_has_a_label_for_every_curve(drawing):
+    panel = drawing.schedule_panel("wsd")
+
+    assert list(panel.curves) == [
+        "WarmupStableDecay(warmup_steps=100, total_steps=1000)",
+        "WarmupStableDecay(total_steps=1000, decay_steps=400, decay_shape='cosine')",
+        "WarmupStableDecay(total_steps=1000, decay_steps=400, decay_shape='sqrt')",
+    ]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path):
+    pytest.importorskip("furo")
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-d", str(tmp_path / "trees"), "-b", "html"]
+
+    done = subprocess.run([*command, str(DOCS), str(tmp_path / "html")], capture_output=True, text=True, cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    built = list((tmp_path / "html").rglob("*.html"))
+    assert len(built) > len(PAGES)
+    for page in built:
+        loaded = re.findall(
+            r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*\"", page.read_text()
+        )
+        assert loaded == [], page.name
+        assert "<math" in page.read_text() or "$$" not in page.read_text()
