@@ -1,0 +1,246 @@
+import pytest
+import torch
+from torch import nn
+
+from logclock.models import EnokiConfig
+from logclock.optim import assign_groups, param_groups
+from logclock.schedules import log_time_decay
+
+WIDTH, VOCAB = 8, 32
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.rms = nn.RMSNorm(WIDTH)
+        self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH, bias=False))
+
+
+class Gpt(nn.Module):
+    """The layout of GPT-2: learned positions, biases, nested modules, and an output head that may be tied."""
+
+    def __init__(self, *, is_tied):
+        super().__init__()
+        self.tokens = nn.Embedding(VOCAB, WIDTH)
+        self.positions = nn.Embedding(16, WIDTH)
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.final_norm = nn.LayerNorm(WIDTH)
+        self.head = nn.Linear(WIDTH, VOCAB, bias=False)
+        if is_tied:
+            self.head.weight = self.tokens.weight
+
+
+DECAYED_IN_BLOCK = {"qkv.weight", "mlp.0.weight", "mlp.2.weight"}
+KEPT_IN_BLOCK = {"norm.weight", "norm.bias", "qkv.bias", "rms.weight", "mlp.0.bias"}
+
+
+def in_blocks(names):
+    return {f"blocks.{i}.{name}" for i in range(2) for name in names}
+
+
+def names_in(assignment, group):
+    return {name for name, g in assignment.groups.items() if g == group}
+
+
+def test_a_gpt_is_divided_by_the_convention():
+    assignment = assign_groups(Gpt(is_tied=False))
+
+    assert names_in(assignment, "decay") == in_blocks(DECAYED_IN_BLOCK) | {"head.weight"}
+    assert names_in(assignment, "no_decay") == in_blocks(KEPT_IN_BLOCK) | {
+        "tokens.weight",
+        "positions.weight",
+        "final_norm.weight",
+        "final_norm.bias",
+    }
+
+
+def test_a_head_tied_to_the_embedding_is_not_decayed_and_appears_once():
+    assignment = assign_groups(Gpt(is_tied=True))
+
+    assert names_in(assignment, "decay") == in_blocks(DECAYED_IN_BLOCK)
+    assert assignment.reasons["tokens.weight"] == "embedding, tied"
+    assert "head.weight" not in assignment.groups
+
+
+def test_a_head_that_comes_before_its_embedding_is_not_decayed_either():
+    model = nn.Module()
+    model.head = nn.Linear(WIDTH, VOCAB, bias=False)
+    model.tokens = nn.Embedding(VOCAB, WIDTH)
+    model.tokens.weight = model.head.weight
+
+    assert assign_groups(model).groups == {"head.weight": "no_decay"}
+
+
+def test_every_reason_is_given():
+    reasons = assign_groups(Gpt(is_tied=False)).reasons
+
+    assert reasons["tokens.weight"] == "embedding"
+    assert reasons["head.weight"] == reasons["blocks.1.mlp.2.weight"] == "Linear weight"
+    assert reasons["blocks.0.norm.weight"] == "LayerNorm gain"
+    assert reasons["blocks.0.norm.bias"] == "LayerNorm bias"
+    assert reasons["blocks.0.rms.weight"] == "RMSNorm gain"
+    assert reasons["blocks.0.qkv.bias"] == "bias"
+
+
+def test_enoki_decays_its_matrices_and_its_untied_head_alone():
+    config = EnokiConfig(heads=4, head_dim=16, num_layers=3, vocab_size=512)
+    assignment = assign_groups(config.build(seed=0))
+    counts = {
+        group: sum(assignment.params[name].numel() for name in names_in(assignment, group))
+        for group in ("decay", "no_decay")
+    }
+
+    # Width 64: 12 d^2 L in the blocks and d V in the head; d V in the embedding, and the gains.
+    assert counts == {"decay": 12 * 64**2 * 3 + 64 * 512, "no_decay": 64 * 512 + config.gain_params()}
+    assert "head.weight" in names_in(assignment, "decay")
+    assert "embedding.weight" in names_in(assignment, "no_decay")
+
+
+def test_frozen_parameters_are_left_out():
+    model = Gpt(is_tied=False)
+    model.positions.weight.requires_grad_(False)
+
+    assert "positions.weight" not in assign_groups(model).groups
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(4), nn.RMSNorm(4), nn.GroupNorm(2, 4), nn.BatchNorm1d(4)])
+def test_norms_of_torch_are_not_decayed(norm):
+    assert set(assign_groups(nn.Sequential(norm)).groups.values()) == {"no_decay"}
+
+
+# ----- groups for an optimizer
+
+
+def test_param_groups_are_named_and_only_the_first_is_decayed():
+    model = Gpt(is_tied=False)
+    decay = log_time_decay(4.0, offset=100.0)
+
+    groups = param_groups(model, weight_decay=decay, lr=0.5)
+
+    params = dict(model.named_parameters())
+    assert {name for name, _ in groups[0]["params"]} == in_blocks(DECAYED_IN_BLOCK) | {"head.weight"}
+    assert all(param is params[name] for group in groups for name, param in group["params"])
+    assert sum(len(group["params"]) for group in groups) == len(params)
+    assert groups[0]["weight_decay"] == decay
+    assert groups[0]["lr"] == 0.5
+    assert set(groups[1]) == {"params", "weight_decay"}
+    assert groups[1]["weight_decay"] == 0.0
+
+
+def test_param_groups_keep_the_order_of_the_model():
+    groups = param_groups(Gpt(is_tied=False))
+
+    order = [name for name, _ in Gpt(is_tied=False).named_parameters()]
+    for group in groups:
+        names = [name for name, _ in group["params"]]
+        assert names == sorted(names, key=order.index)
+
+
+def test_a_group_without_members_is_left_out():
+    assert [g.get("weight_decay") for g in param_groups(nn.Linear(2, 2, bias=False), weight_decay=0.1)] == [0.1]
+    assert [g["weight_decay"] for g in param_groups(nn.LayerNorm(2), weight_decay=0.1)] == [0.0]
+
+
+def test_torch_takes_the_groups():
+    optimizer = torch.optim.SGD(param_groups(Gpt(is_tied=True), weight_decay=0.1), lr=0.1)
+
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+    assert "blocks.0.qkv.weight" in optimizer.param_groups[0]["param_names"]
+
+
+# ----- overrides
+
+
+def test_an_override_goes_before_the_rules_by_pattern():
+    model = Gpt(is_tied=False)
+
+    assignment = assign_groups(model, overrides={"*.bias": "decay", "head.weight": "no_decay"})
+
+    assert assignment.groups["blocks.0.qkv.bias"] == assignment.groups["blocks.1.norm.bias"] == "decay"
+    assert assignment.groups["head.weight"] == "no_decay"
+    assert assignment.reasons["head.weight"] == "override 'head.weight'"
+    assert assignment.groups["blocks.0.qkv.weight"] == "decay"
+
+
+def test_the_last_matching_override_wins():
+    overrides = {"blocks.*": "no_decay", "blocks.1.qkv.weight": "decay"}
+
+    groups = assign_groups(Gpt(is_tied=False), overrides=overrides).groups
+
+    assert groups["blocks.0.qkv.weight"] == "no_decay"
+    assert groups["blocks.1.qkv.weight"] == "decay"
+
+
+@pytest.mark.parametrize("overrides", [{"haed.weight": "decay"}, {"head.weight": "decay", "blocks.7.*": "no_decay"}])
+def test_an_override_that_matches_nothing_is_an_error(overrides):
+    wrong = list(overrides)[-1]
+    with pytest.raises(ValueError, match=rf"^overrides match no trainable parameter: '{wrong}'\.$".replace("*", r"\*")):
+        param_groups(Gpt(is_tied=False), overrides=overrides)
+
+
+def test_an_override_to_an_unknown_group_is_an_error():
+    with pytest.raises(ValueError, match=r"overrides\['head\.weight'\] must be 'decay' or 'no_decay', got 'none'\."):
+        assign_groups(Gpt(is_tied=False), overrides={"head.weight": "none"})
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.temperature = nn.Parameter(torch.ones(()))
+
+
+def test_a_parameter_that_no_rule_covers_is_an_error_that_says_what_to_do():
+    message = (
+        r"^no rule says whether 'temperature' \(of Scaled, shape \(\)\) is decayed\. "
+        r"Say so: param_groups\(model, overrides=\{'temperature': 'decay' or 'no_decay'\}\)\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        param_groups(Scaled())
+
+    assert assign_groups(Scaled(), overrides={"temperature": "no_decay"}).groups["temperature"] == "no_decay"
+
+
+def test_fused_attention_of_torch_needs_one_override():
+    model = nn.MultiheadAttention(8, 2)
+    with pytest.raises(ValueError, match="'in_proj_weight' \\(of MultiheadAttention"):
+        assign_groups(model)
+
+    groups = assign_groups(model, overrides={"in_proj_weight": "decay"}).groups
+
+    assert groups == {
+        "in_proj_weight": "decay",
+        "in_proj_bias": "no_decay",
+        "out_proj.weight": "decay",
+        "out_proj.bias": "no_decay",
+    }
+
+
+# ----- the table
+
+
+def test_the_assignment_prints_as_a_table():
+    model = nn.Sequential(nn.Embedding(1000, 4), nn.Linear(4, 2), nn.LayerNorm(2))
+
+    assert str(assign_groups(model)).splitlines() == [
+        "no_decay  0.weight  1000x4  embedding",
+        "decay     1.weight  2x4     Linear weight",
+        "no_decay  1.bias    2       bias",
+        "no_decay  2.weight  2       LayerNorm gain",
+        "no_decay  2.bias    2       LayerNorm bias",
+        "decay: 8 parameters",
+        "no_decay: 4,006 parameters",
+    ]
+
+
+def test_scalars_and_overrides_stand_in_the_table():
+    lines = str(assign_groups(Scaled(), overrides={"temp*": "no_decay"})).splitlines()
+
+    assert "no_decay  temperature    scalar  override 'temp*'" in lines
+
+
+def test_a_model_without_parameters_prints_its_totals():
+    assert str(assign_groups(nn.GELU())) == "decay: 0 parameters\nno_decay: 0 parameters"
+    assert param_groups(nn.GELU()) == []
