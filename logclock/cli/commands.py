@@ -18,9 +18,14 @@ import tyro
 
 __all__ = ["COMMANDS", "DATA_COMMANDS"]
 
-Names = tyro.conf.Positional[tuple[str, ...]]
-Assignments = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE ...")]
+Names = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="OPTIMIZER ...", help_behavior_hint="")]
+Assignments = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="PATH=VALUE ...", help_behavior_hint="")]
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
+Int = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+Location = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Factors = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT ...", help_behavior_hint="")]
 Progress = Literal["auto", "live", "plain", "quiet"]
 
 LR_MULTIPLIERS = (0.5, 0.7, 1.0, 1.4, 2.0)
@@ -29,16 +34,16 @@ LR_MULTIPLIERS = (0.5, 0.7, 1.0, 1.4, 2.0)
 
 def train(
     *,
-    recipe: str | None = None,
-    optimizer: str | None = None,
-    heads: int | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    config: Path | None = None,
+    recipe: Text = None,
+    optimizer: Text = None,
+    heads: Int = None,
+    steps: Int = None,
+    seed: Int = None,
+    config: Location = None,
     assignments: Assignments = (),
     out: Path = Path("runs/train"),
     resume: bool = True,
-    data_root: Path | None = None,
+    data_root: Location = None,
     progress: Progress = "auto",
 ) -> int:
     """Train one model and write its record.
@@ -82,15 +87,15 @@ def compare(
     *,
     recipe: str = "demo",
     seeds: tuple[int, ...] = (0,),
-    heads: int | None = None,
-    steps: int | None = None,
+    heads: Int = None,
+    steps: Int = None,
     lr_sweep: bool = False,
-    lr_multipliers: tuple[float, ...] | None = None,
-    sweep_steps: int | None = None,
+    lr_multipliers: Factors = None,
+    sweep_steps: Int = None,
     assignments: Assignments = (),
-    out: Path | None = None,
-    jobs: int | None = None,
-    data_root: Path | None = None,
+    out: Location = None,
+    jobs: Int = None,
+    data_root: Location = None,
     progress: Progress = "auto",
 ) -> int:
     """Train several optimizers on the same tokens in the same order and report who wins.
@@ -140,7 +145,9 @@ def compare(
     )
 
 
-def report(out: tyro.conf.Positional[Path], /, *, baseline: str | None = None) -> int:
+def report(
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")], /, *, baseline: Text = None
+) -> int:
     """Write OUT/report.html again from OUT/ledger.jsonl alone, byte for byte the same.
 
     Args:
@@ -155,12 +162,12 @@ def report(out: tyro.conf.Positional[Path], /, *, baseline: str | None = None) -
 
 def show(
     *,
-    recipe: str | None = None,
-    optimizer: str | None = None,
-    heads: int | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    config: Path | None = None,
+    recipe: Text = None,
+    optimizer: Text = None,
+    heads: Int = None,
+    steps: Int = None,
+    seed: Int = None,
+    config: Location = None,
     assignments: Assignments = (),
     as_json: AsJson = False,
 ) -> int:
@@ -216,11 +223,11 @@ def list_names() -> int:
 
 
 def data_get(
-    name: tyro.conf.Positional[str],
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CORPUS")],
     /,
     *,
-    data_root: Path | None = None,
-    limit_bytes: int | None = None,
+    data_root: Location = None,
+    limit_bytes: Int = None,
     force: bool = False,
 ) -> int:
     """Build a corpus from its sources, downloading what it needs.
@@ -238,18 +245,18 @@ def data_get(
 
 
 def data_prepare(
-    source: tyro.conf.Positional[str],
-    out: tyro.conf.Positional[str],
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")],
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")],
     /,
     *,
     tokenizer: str = "bpe",
-    vocab_size: int | None = None,
-    column: str | None = None,
-    subset: str | None = None,
-    split: str | None = None,
-    limit_bytes: int | None = None,
-    validation_fraction: float | None = None,
-    data_root: Path | None = None,
+    vocab_size: Int = None,
+    column: Text = None,
+    subset: Text = None,
+    split: Text = None,
+    limit_bytes: Int = None,
+    validation_fraction: Float = None,
+    data_root: Location = None,
     force: bool = False,
 ) -> int:
     """Turn text into a dataset of token shards.
@@ -286,7 +293,7 @@ def data_prepare(
     return 0
 
 
-def data_list(*, data_root: Path | None = None) -> int:
+def data_list(*, data_root: Location = None) -> int:
     """Print the corpora there are and which of them are built.
 
     Args:

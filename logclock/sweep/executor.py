@@ -107,15 +107,16 @@ def run_jobs(
         )
         for job in jobs
     ]
-    records: dict[str, RunRecord] = {record.run_id: record for record in fresh}
+    records: dict[str, RunRecord] = {}
     known = {record.run_id for record in ledger.records()}
     waiting = []
     for job, record in zip(jobs, fresh, strict=True):
         earlier = completed_record(ledger, record)
         if earlier is None:
             waiting.append(job)
+            records[record.run_id] = dataclasses.replace(record, reason="not started yet")
             if record.run_id not in known:  # so that the ledger lists the runs in this order, whichever starts first
-                ledger.append(dataclasses.replace(record, reason="not started yet"))
+                ledger.append(records[record.run_id])
             continue
         display.message(f"{job.name}: {earlier.status} before (run {earlier.run_id})")
         if (earlier.label, earlier.tags) != (job.label, job.tags):  # the same run, for another purpose

@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def load_latest(directory: Path, *, message: Callable[[str], None]) -> dict[str,
     paths = _checkpoints(directory)
     for path in reversed(paths):
         try:
+            _check_sums(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file makes torch raise whatever its bytes lead to
             message(f"{path} cannot be read ({_first_line(error)}); falling back to the checkpoint before it")
@@ -107,6 +109,14 @@ def _checkpoints(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     return sorted(path for path in directory.iterdir() if NAME.fullmatch(path.name))
+
+
+def _check_sums(path: Path) -> None:
+    """Raise for a file whose bytes changed after they were written; torch.load does not look at the checksums."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} does not fit")
 
 
 def _sync_directory(directory: Path) -> None:

@@ -146,7 +146,9 @@ def run_steps(
             if writer:
                 writer.add_point("validation", latest(run.log.validation))
             if not math.isfinite(result.loss):
-                status, reason = "diverged", f"the validation loss was {result.loss} after step {step}"
+                losses = run.log.waiting_losses()  # one of them was not finite either, and says at which step
+                reason = run.monitor.check_all(step - len(losses) + 1, losses)
+                status, reason = "diverged", reason or f"the validation loss was {result.loss} after step {step}"
                 break
         if is_last or step % config.log_interval == 0:
             display.show(record.label, run.reading(config, step))

@@ -95,14 +95,15 @@ class PlainDisplay(Display):
     """Lines for logs and pipes: one per run every ten seconds, and at its first and last reading."""
 
     def __init__(self) -> None:
-        self._printed: dict[str, float] = {}
+        self._printed: dict[str, tuple[float, Reading]] = {}
 
     def show(self, name: str, reading: Reading) -> None:
         """Print a line if one is due."""
         now = time.monotonic()
-        is_due = now - self._printed.get(name, -PLAIN_SECONDS) >= PLAIN_SECONDS
-        if is_due or reading.step == reading.total_steps:
-            self._printed[name] = now
+        before, printed = self._printed.get(name, (-PLAIN_SECONDS, None))
+        is_due = now - before >= PLAIN_SECONDS or reading.step == reading.total_steps
+        if is_due and reading != printed:
+            self._printed[name] = now, reading
             self.message(f"{name}: {reading.text()}")
 
     def message(self, text: str) -> None:

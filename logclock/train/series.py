@@ -31,6 +31,11 @@ class RunLog:
         """Note the loss and the gradient norm of one step."""
         self._waiting.append(torch.stack([loss, grad_norm]))
 
+    def waiting_losses(self) -> list[float]:
+        """Return the losses of the steps since the last point."""
+        losses: list[float] = torch.stack(self._waiting)[:, 0].tolist() if self._waiting else []
+        return losses
+
     def close_interval(self, *, step: int, tokens: int, lr: float, scalars: dict[str, Any]) -> list[float]:
         """Add a point with the means since the last one, and return the losses of its steps.
 
@@ -61,9 +66,9 @@ class RunLog:
     def state_dict(self) -> dict[str, Any]:
         """Return everything, for a checkpoint; the values are exact."""
         return {
-            "train": self.train,
-            "validation": self.validation,
-            "schedules": self.schedules,
+            "train": _copy(self.train),
+            "validation": _copy(self.validation),
+            "schedules": _copy(self.schedules),
             "waiting": torch.stack(self._waiting).cpu() if self._waiting else None,
         }
 
@@ -81,6 +86,10 @@ def finite(value: float | None) -> float | None:
 def latest(series: Series) -> dict[str, float | None]:
     """Return the last point of a series that has one."""
     return {name: column[-1] for name, column in series.items()}
+
+
+def _copy(series: Series) -> Series:
+    return {name: list(column) for name, column in series.items()}
 
 
 def _append(series: Series, point: dict[str, float]) -> None:

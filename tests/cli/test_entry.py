@@ -1,0 +1,120 @@
+import subprocess
+import sys
+
+import pytest
+
+import logclock.cli.entry as entry
+from logclock.cli import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "--optimizer", "adanna"], "unknown optimizer 'adanna'. Did you mean 'adana'"),
+        (["show", "--recipe", "dmeo"], "unknown recipe 'dmeo'. Did you mean 'demo'? Known: adana_paper, demo."),
+        (["show", "--set", "optimizer.kapa=1"], "unknown path 'optimizer.kapa'. Did you mean 'kappa'?"),
+        (["show", "--set", "seed"], "cannot read 'seed'. Write PATH=VALUE"),
+        (["show", "--set", "seed=zero"], "seed must be a whole number, got 'zero'."),
+        (["show", "--set", "optimizer.kappa=1.5"], "kappa must lie in [0, 1], got 1.5."),
+        (["show", "--set", "total_steps=7"], "lr_schedule.total_steps must equal total_steps = 7"),
+        (["show", "--config", "nowhere.json"], "no file nowhere.json. `logclock show --json` writes one."),
+        (["train", "--config", "x.json", "--steps", "5", "--seed", "1"], "--steps and --seed a recipe's"),
+        (["compare"], "optimizers must be distinct and at least one, got none."),
+        (["compare", "adamw", "adamw"], "optimizers must be distinct and at least one, got adamw, adamw."),
+        (["compare", "adamw", "--sweep-steps", "5"], "have no effect without --lr-sweep"),
+        (["compare", "adamw", "--set", "adana:seed=1"], "'adana' is not compared. Did you mean 'adamw'? Here: adamw."),
+        (["report", "nowhere"], "no ledger at nowhere/ledger.jsonl. Give the --out directory of a comparison."),
+        (["data", "get", "essential"], "unknown corpus 'essential'. Did you mean 'essentials'?"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_code_2(capsys, arguments, message):
+    code = main(arguments)
+
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.startswith("logclock: error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["compar"], ["compare", "--sed", "1"], ["show", "--seed", "x"], ["data", "x"], []]
+)
+def test_what_cannot_be_parsed_is_exit_code_2(capsys, arguments):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+
+    assert error.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--help"], ["compare", "train", "report", "show", "list", "data"]),
+        (["compare", "--help"], ["--lr-sweep", "--seeds", "--out", "--jobs", "The first one is the baseline."]),
+        (["train", "--help"], ["--optimizer", "--resume", "--set PATH=VALUE", "130 stopped by a signal"]),
+        (["data", "--help"], ["get", "prepare", "list"]),
+        (["data", "prepare", "--help"], ["SOURCE", "--tokenizer", "--vocab-size"]),
+        (["report", "--help"], ["OUT"]),
+        (["show", "--help"], ["--json"]),
+    ],
+)
+def test_help_names_what_there_is(capsys, arguments, texts):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert error.value.code == 0
+    for text in texts:
+        assert text in shown
+    assert "None" not in shown
+
+
+def test_an_accident_keeps_its_traceback(monkeypatch):
+    def accident(arguments):
+        return len(None)  # a TypeError, but not one that we raised for the user
+
+    monkeypatch.setattr(entry, "_run", accident)
+
+    with pytest.raises(TypeError, match="NoneType"):
+        main([])
+
+
+def test_an_error_from_elsewhere_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(entry, "_run", lambda arguments: int("many"))
+
+    with pytest.raises(ValueError, match="many"):
+        main([])
+
+
+def test_ctrl_c_is_exit_code_130(monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "_run", interrupted)
+
+    assert main([]) == 130
+
+
+def test_without_tyro_the_error_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tyro", None)
+
+    assert main(["list"]) == 2
+    assert "pip install 'logclock[bench]'" in capsys.readouterr().err
+
+
+def test_python_dash_m_is_the_same_command_and_help_needs_no_torch():
+    code = "import runpy, sys; sys.argv[1:] = ['--help']; runpy.run_module('logclock', run_name='__main__')"
+    script = f"""
+import sys
+try:
+    {code.replace("; ", chr(10) + "    ")}
+except SystemExit as end:
+    assert end.code == 0
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: logclock" in done.stdout
