@@ -44,6 +44,7 @@ napoleon_custom_sections = [
 ]
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"logclock {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

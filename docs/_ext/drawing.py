@@ -249,7 +249,7 @@ def star_panels(name: str, cls: type[Spec]) -> list[Panel]:
         ),
         Panel(
             "rate of activity p, estimated by the rule",
-            {labels[r]: estimated(r) for r in RATES},
+            {f"active in {r:.0%}": estimated(r) for r in RATES},
             total_steps=STAR_STEPS,
         ),
         decay_panel(spec),
