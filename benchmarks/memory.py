@@ -1,4 +1,4 @@
-"""How many bytes does an optimizer keep, and how many does a step need on top? (Linux)
+"""How many bytes does an optimizer keep, and how many does a step need on top? Linux only.
 
     python benchmarks/memory.py
 
@@ -38,7 +38,7 @@ def one(name, backend):
     optimizer.step()
     temporaries = resident("VmHWM") - before
     per_parameter = optimizer.state_bytes() / sum(p.numel() for p in params)
-    print(f"{name:14s} {backend:9s} state {per_parameter:5.2f} B/parameter   temporaries {temporaries / 2**20:6.1f} MiB")
+    print(f"{name:14s} {backend:9s} state {per_parameter:5.2f} B/parameter, temporaries {temporaries / 2**20:5.1f} MiB")
 
 
 def main():

@@ -53,8 +53,9 @@ def measure(name, backend, repeats):
         reference.step()
     pairs = [(seconds(ours.step), seconds(reference.step)) for _ in range(repeats)]
     ratios = sorted(a / b for a, b in pairs)
-    middle, quarter = statistics.median(ratios), len(ratios) // 4
-    return middle, ratios[quarter], ratios[-1 - quarter], *(1e3 * statistics.median(x) for x in zip(*pairs, strict=True))
+    quarter = len(ratios) // 4
+    milliseconds = [1e3 * statistics.median(times) for times in zip(*pairs, strict=True)]
+    return statistics.median(ratios), ratios[quarter], ratios[-1 - quarter], *milliseconds
 
 
 def first_step(name):
@@ -88,7 +89,7 @@ def main():
         first_step(arguments.first_step)
         return
     count = sum(torch.Size(shape).numel() for shape in SHAPES)
-    print(f"{len(SHAPES)} tensors, {count:,} float32 parameters, {arguments.threads} threads, torch {torch.__version__}")
+    print(f"{len(SHAPES)} tensors, {count:,} float32 parameters, {arguments.threads} threads, {torch.__version__}")
     print("optimizer / torch.optim.AdamW(fused=True): median of pairs [quartiles]")
     for name in arguments.optimizers:
         for backend in arguments.backends:

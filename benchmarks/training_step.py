@@ -1,4 +1,4 @@
-"""What does switching the optimizer cost in a whole training step, and what does the harness cost on top of a bare loop?
+"""What does switching the optimizer cost in a whole training step, and the harness on top of a bare loop?
 
     python benchmarks/training_step.py
 
@@ -10,6 +10,7 @@
 
 import argparse
 import dataclasses
+import functools
 import statistics
 import tempfile
 import time
@@ -89,7 +90,8 @@ def compare_harness(repeats, short=100, long=500):
                     data=dataclasses.replace(config.data, dataset=str(source)),
                     evaluation=dataclasses.replace(config.evaluation, interval=10**6, batches=1),
                 )
-                durations[steps] = seconds(lambda c=config, s=steps: train(c, out=f"{folder}/{repeat}-{s}"))
+                out = f"{folder}/{repeat}-{steps}"
+                durations[steps] = seconds(functools.partial(train, config, out=out))
             ours = (durations[long] - durations[short]) / (long - short)
             bare = bare_loop(config, Dataset.open(source), long)
             ratios.append(ours / bare)

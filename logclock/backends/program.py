@@ -118,7 +118,8 @@ class TensorOperand:
     def apply(self, op: str, other: Any = None) -> "TensorOperand":
         """Append an operation on this tensor, with a scalar operand or none."""
         if op == "power":  # a third of the time of pow on a CPU, and at most a few units in the last place away
-            return (self.apply("log") * other).apply("exp")
+            scaled: TensorOperand = self.apply("log") * other
+            return scaled.apply("exp")
         scalar = None if other is None else _value_of(other)
         return self._append(op, (self._materialized(),), scalar)
 

@@ -1,4 +1,4 @@
-"""What the contract suite needs to know about each optimizer: its class, settings to try, and its independent reference.
+"""What the contract suite needs to know about each optimizer: class, settings to try, independent reference.
 
 A registered optimizer without a case fails `test_every_optimizer_has_a_case`.
 """

@@ -19,9 +19,9 @@ def build(case, params, **settings):
 
 
 def test_an_unknown_argument_is_a_type_error_with_a_suggestion(case):
-    with pytest.raises(TypeError, match="weight_deca.*Did you mean 'weight_decay'"):
+    with pytest.raises(TypeError, match=r"weight_deca.*Did you mean 'weight_decay'"):
         case.build(make_params(), weight_deca=0.1)
-    with pytest.raises(TypeError, match="weight_deca.*Did you mean 'weight_decay'"):
+    with pytest.raises(TypeError, match=r"weight_deca.*Did you mean 'weight_decay'"):
         case.build([{"params": make_params(), "weight_deca": 0.1}])
     with pytest.raises(TypeError, match="backend='loop'"):
         case.build(make_params(), foreach=True)
