@@ -38,9 +38,11 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 def flat_operands(operands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return 1-D tensors that pair the elements of parameter, gradient and states by position.
 
-    Operands with the parameter's strides become views; the others are copied and must be written back.
+    Operands with the parameter's strides become views; the others are copied and must be written back. A sharded
+    gradient that autograd left in other placements, partial sums say, is first brought to those of the parameter.
     """
-    tensors = [local(operand) for operand in operands]
+    param, grad, *states = operands
+    tensors = [local(operand) for operand in (param, _placed_like(grad, param), *states)]
     if all(tensor.is_contiguous() for tensor in tensors):
         return [tensor.view(-1) for tensor in tensors]
     layout = torch.empty_like(tensors[0], device="meta")  # dense, in the parameter's order of dimensions
@@ -52,6 +54,13 @@ def flat_operands(operands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
             ).copy_(tensor)
         flats.append(tensor.as_strided((tensor.numel(),), (1,)))
     return flats
+
+
+def _placed_like(grad: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
+    if isinstance(grad, DTensor) and isinstance(param, DTensor) and grad.placements != param.placements:
+        placed: torch.Tensor = grad.redistribute(param.device_mesh, param.placements)
+        return placed
+    return grad
 
 
 def write_back(operands: Sequence[torch.Tensor], flats: Sequence[torch.Tensor]) -> None:
