@@ -70,7 +70,7 @@ def _run_batch(program: Program, code: list[Any], columns: list[Tensors], maximi
         arguments = [slots[i] for i in inputs]
         result = OPERATIONS[op](scalar, *arguments, in_place=output == inputs[0])
         if output >= program.num_operands:
-            slots[output] = result
+            slots[output] = [x.clone() for x in result] if op == "copy" else result
         elif result is not slots[output]:
             torch._foreach_copy_(slots[output], result)
         del result, arguments

@@ -117,9 +117,11 @@ class TensorOperand:
 
     def apply(self, op: str, other: Any = None) -> "TensorOperand":
         """Append an operation on this tensor, with a scalar operand or none."""
-        if op == "power":  # a third of the time of pow on a CPU, and at most a few units in the last place away
+        if op == "power":  # a third of the time of pow on a CPU, a few units in the last place away for small exponents
             scaled: TensorOperand = self.apply("log") * other
             return scaled.apply("exp")
+        if isinstance(other, TensorOperand):
+            raise TypeError(f"{op} takes a tensor and a scalar, got two tensors. A rule cannot compare tensors.")
         scalar = None if other is None else _value_of(other)
         return self._append(op, (self._materialized(),), scalar)
 
@@ -137,7 +139,7 @@ class TensorOperand:
         """Return self + sign * other."""
         if not isinstance(other, TensorOperand):
             return self.apply("add_scalar", sign * _scalar(other))
-        if other.scale is not None:
+        if other.scale is not None and other is not self:
             inputs = (self._materialized(), other.node)
             return self._append("add_scaled", inputs, (sign * other.scale).value)
         return self._append("add" if sign > 0 else "sub", (self._materialized(), other.node))
@@ -199,6 +201,9 @@ def trace(rule: Rule) -> Program:
     results = rule(*tensors, **scalars)
     results = results if isinstance(results, tuple) else (results,)
     written = [slot for slot in range(num_operands) if slot != 1]
+    if len(results) != len(written):
+        expected = ", ".join(["param", *rule.state_names])
+        raise ValueError(f"rule {rule.name!r} returns {len(results)} results, must return {len(written)}: {expected}.")
     targets = {slot: result._materialized() for slot, result in zip(written, results, strict=True)}
     return _allocate(_fuse(code), targets, num_operands)
 
@@ -244,7 +249,20 @@ def _allocate(code: list[_Traced], targets: dict[int, int], num_operands: int) -
                 num_slots += 1
             slot_of[index] = free.pop()
         instructions.append(Instruction(step.op, inputs, step.scalar, slot_of[index]))
-    for slot, node in targets.items():
-        if slot_of[node] != slot:
-            instructions.append(Instruction("copy", (slot_of[node],), None, slot))
-    return Program(tuple(instructions), num_operands, num_slots - num_operands)
+    copies = _copies({slot: slot_of[node] for slot, node in targets.items()}, scratch=num_slots)
+    num_slots += any(copy.output == num_slots for copy in copies)
+    return Program((*instructions, *copies), num_operands, num_slots - num_operands)
+
+
+def _copies(sources: dict[int, int], *, scratch: int) -> list[Instruction]:
+    """Return copies that move every source to its slot, none overwritten before it is read (as in a swap)."""
+    left = {slot: source for slot, source in sources.items() if slot != source}
+    copies = []
+    while left:
+        slot = next((slot for slot in left if slot not in left.values()), None)
+        if slot is None:  # only cycles are left: open one
+            slot = next(iter(left))
+            copies.append(Instruction("copy", (slot,), None, scratch))
+            left = {target: scratch if source == slot else source for target, source in left.items()}
+        copies.append(Instruction("copy", (left.pop(slot),), None, slot))
+    return copies

@@ -33,7 +33,7 @@ def minimum(x: Any, bound: Any) -> Any:
 
 
 def power(x: Any, exponent: Any) -> Any:
-    """Return a tensor to a scalar power, elementwise."""
+    """Return a positive tensor to a scalar power, elementwise (interpreting backends use exp(exponent ln x))."""
     return torch.pow(x, exponent) if isinstance(x, torch.Tensor) else x.apply("power", exponent)
 
 

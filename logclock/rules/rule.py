@@ -65,7 +65,7 @@ def elementwise(function: Callable[..., Any]) -> Rule:
 
 
 _STRUCTURE = (ast.Name, ast.Load, ast.Store, ast.Tuple, ast.Constant, ast.Expr, ast.Return, ast.Assign)
-_ARITHMETIC = (ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UnaryOp, ast.USub)
+_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub)
 
 
 def _check_vocabulary(function: Callable[..., Any], names: set[str]) -> None:
@@ -78,8 +78,10 @@ def _check_vocabulary(function: Callable[..., Any], names: set[str]) -> None:
                 allowed = isinstance(node.func, ast.Name) and node.func.id in VOCABULARY and not node.keywords
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 allowed = node.id in names or node.id in VOCABULARY
+            elif isinstance(node, ast.BinOp | ast.UnaryOp):
+                allowed = isinstance(node.op, _ARITHMETIC)
             else:
-                allowed = isinstance(node, _STRUCTURE + _ARITHMETIC)
+                allowed = isinstance(node, (*_STRUCTURE, ast.operator, ast.unaryop))
             if not allowed:
                 line = first_line + getattr(node, "lineno", statement.lineno) - 1
                 raise ValueError(
