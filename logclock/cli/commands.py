@@ -156,7 +156,7 @@ def report(
     """
     from logclock.cli.reporting import rebuild_report
 
-    print(f"\nreport: {rebuild_report(out, baseline=baseline)}")
+    rebuild_report(out, baseline=baseline)
     return 0
 
 

@@ -134,8 +134,7 @@ def compare(
     records = _run(jobs, out, display, num_jobs, data_root, command)
     if _was_stopped(records):
         return _stopped(message)
-    report = rebuild_report(out, message=message)
-    message(f"\nreport: {report}")
+    rebuild_report(out)
     return 1 if any(record.status == "failed" for record in records) else 0
 
 

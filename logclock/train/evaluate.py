@@ -1,6 +1,7 @@
 """What is the validation loss?"""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -39,8 +40,6 @@ class ValidationSet:
     def __init__(self, dataset: Dataset, config: RunConfig) -> None:
         self._dataset = dataset
         self._config = config
-        bytes_of_token = torch.from_numpy(dataset.token_bytes).long()
-        self.num_bytes = sum(int(bytes_of_token[targets_BL].sum()) for _, targets_BL in self._batches())
 
     def evaluate(
         self,
@@ -61,7 +60,7 @@ class ValidationSet:
         model.eval()
         losses, counts = [], []
         with torch.no_grad():
-            for inputs_BL, targets_BL in self._batches():
+            for inputs_BL, targets_BL in self.batches():
                 with autocast():
                     logits_BLV = forward(inputs_BL.to(device, non_blocking=True))
                 parts = language_model_loss(logits_BLV, targets_BL.to(device, non_blocking=True))
@@ -72,7 +71,14 @@ class ValidationSet:
         nats = math.fsum(mean * count for mean, count in zip(means, counts, strict=True))
         return Evaluation(loss=nats / sum(counts), bits_per_byte=nats / self.num_bytes / math.log(2))
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    @functools.cached_property
+    def num_bytes(self) -> int:
+        """The bytes of text that the targets stand for."""
+        bytes_of_token = torch.from_numpy(self._dataset.token_bytes).long()
+        return sum(int(bytes_of_token[targets_BL].sum()) for _, targets_BL in self.batches())
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the pairs of inputs and targets, the same ones at every call."""
         return validation_batches(
             self._dataset.validation,
             batch_size=self._config.evaluation.batch_size,

@@ -69,7 +69,7 @@ def train(
     ledger = Ledger(Path(out) / "ledger.jsonl")
     dataset = open_dataset(config, root=data_root)
     record = new_record(config, dataset, label=label, tags=tags, command=command)
-    earlier = completed_record(ledger, record) if resume else None
+    earlier = completed_record(ledger.records(), record) if resume else None
     if earlier is not None:
         display.message(f"{earlier.label}: run {earlier.run_id} has {earlier.status} before; nothing to do")
         return earlier
@@ -99,12 +99,7 @@ def run_steps(
     model = config.model.build(seed=config.seed).to(device)
     forward = torch.compile(model) if config.execution.compile_model else model
     optimizer = from_spec(config.optimizer, param_groups(model), backend=config.backend)
-    batches = TrainBatches(
-        dataset.train,
-        batch_size=config.data.batch_size,
-        sequence_length=config.data.sequence_length,
-        seed=config.seed,
-    )
+    batches = train_batches(config, dataset)
     validation = ValidationSet(dataset, config)
     run = RunState(record=record, model=model, optimizer=optimizer, device=device)
     first_step = run.restore(directory / "checkpoints", message=display.message) + 1
@@ -198,7 +193,7 @@ def run_directory(out: str | os.PathLike[str], config: RunConfig) -> Path:
 
 
 def open_dataset(config: RunConfig, *, root: str | Path | None = None) -> Dataset:
-    """Open the dataset that a configuration names, after checking that the model has a row for every token.
+    """Open the dataset that a configuration names, after checking that the run and the dataset fit together.
 
     Args:
         config: The run.
@@ -206,7 +201,7 @@ def open_dataset(config: RunConfig, *, root: str | Path | None = None) -> Datase
 
     Raises:
         FileNotFoundError: There is no such dataset.
-        ValueError: The model's vocabulary is too small.
+        ValueError: The model's vocabulary is too small, or the dataset too small for a batch.
     """
     name = config.data.dataset
     dataset = Dataset.open(name if "/" in name else data_root(root) / "datasets" / name)
@@ -216,4 +211,15 @@ def open_dataset(config: RunConfig, *, root: str | Path | None = None) -> Datase
             f"model.vocab_size is {vocab_size}, dataset {name!r} has {dataset.vocab_size} tokens. "
             f"Use --set model.vocab_size={dataset.vocab_size} or more."
         )
+    train_batches(config, dataset), ValidationSet(dataset, config).batches()  # raise if there are too few tokens
     return dataset
+
+
+def train_batches(config: RunConfig, dataset: Dataset) -> TrainBatches:
+    """Return the batches of a run."""
+    return TrainBatches(
+        dataset.train,
+        batch_size=config.data.batch_size,
+        sequence_length=config.data.sequence_length,
+        seed=config.seed,
+    )

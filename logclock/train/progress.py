@@ -51,10 +51,10 @@ class Reading:
     def text(self) -> str:
         """Return the reading as one line, without what is not known yet."""
         parts = [f"step {self.step}/{self.total_steps}"]
-        for name, value in (("loss", self.loss), ("validation", self.validation_loss)):
+        for name, value in (("loss", self.loss), ("val", self.validation_loss)):
             parts += [f"{name} {value:.4f}"] if value is not None else []
         if self.tokens_per_second is not None:
-            parts.append(f"{self.tokens_per_second:,.0f} tokens/s")
+            parts.append(f"{self.tokens_per_second:,.0f} tok/s")
         if self.seconds_left is not None and self.step < self.total_steps:
             parts.append(f"{_clock(self.seconds_left)} left")
         return "  ".join(parts)
@@ -194,7 +194,7 @@ def _rich_progress() -> Any:
         raise ModuleNotFoundError("the live display needs rich. Run: pip install 'logclock[bench]'.") from error
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=8),
         TextColumn("{task.fields[reading]}", markup=False),
     )
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import datetime
+import functools
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 
 import logclock
 from logclock.data import Dataset
-from logclock.records import Ledger, RunRecord
+from logclock.records import RunRecord
 from logclock.records.record import Status
 from logclock.rules import Spec
 from logclock.train.config import RunConfig, identity
@@ -60,17 +62,17 @@ def new_record(
     )
 
 
-def completed_record(ledger: Ledger, fresh: RunRecord) -> RunRecord | None:
+def completed_record(records: Iterable[RunRecord], fresh: RunRecord) -> RunRecord | None:
     """Return the record of this run if it has ended for good and would come out the same today.
 
     A run has ended for good when it finished or diverged. It would come out differently with another version of its
     rule or with other data under the same name; then it has to be made again.
 
     Args:
-        ledger: Where to look.
+        records: The latest of each run, as `Ledger.records()` returns them.
         fresh: The record of the run as it would start now.
     """
-    for record in ledger.records():
+    for record in records:
         if record.run_id == fresh.run_id:
             has_ended = record.status in ("finished", "diverged")
             same_rule = record.provenance.get("rule_hash") == fresh.provenance["rule_hash"]
@@ -141,6 +143,7 @@ def _provenance(config: RunConfig, command: str | None) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _git_state() -> tuple[str | None, bool | None]:
     """Return the commit of the running source and whether it was changed since; None for an installed package."""
     package = Path(logclock.__file__).parent

@@ -51,17 +51,20 @@ def no_workers(monkeypatch):
 
 
 def test_a_run_that_cannot_train_costs_nobody_else_anything(run, tiny_run, tiny_data_root, tmp_path):
-    good, bad = tiny_run(), tiny_run("data.batch_size=100000", "evaluation.batch_size=4")
+    good, bad = tiny_run(), tiny_run("seed=1", "execution.checkpoint_interval=5")
+    in_the_way = run_directory(tmp_path / "out", bad) / "checkpoints"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where the run wants a directory")
     display = Watcher()
 
     records = run([job(bad, "bad"), job(good)], display=display)
 
     assert [(record.label, record.status) for record in records] == [("bad", "failed"), ("adana", "finished")]
-    assert "training tokens, but batch_size=100000" in records[0].reason
-    told = next(text for text in display.messages if text.startswith("bad main seed 0: failed"))
-    assert "Traceback" in told or "ValueError" in told
+    assert records[0].reason.startswith("FileExistsError")
+    told = next(text for text in display.messages if text.startswith("bad seed 1: failed"))
+    assert "\n    FileExistsError" in told  # the end of the log
     assert str(run_directory(tmp_path / "out", bad) / "log.txt") in told
-    assert display.steps["adana main seed 0"][-1] == 24
+    assert display.steps["adana seed 0"][-1] == 24
     assert Ledger(tmp_path / "out" / "ledger.jsonl").records() == records
     alone = train(good, out=tmp_path / "alone", data_root=tiny_data_root)
     assert (records[1].train, records[1].validation) == (alone.train, alone.validation)
@@ -114,7 +117,7 @@ def test_runs_that_the_ledger_holds_are_not_made_again(run, tiny_run, tiny_data_
     display = Watcher()
 
     assert run([job(tiny_run())], display=display) == [done]
-    assert display.messages == [f"adana main seed 0: finished before (run {done.run_id})"]
+    assert display.messages == [f"adana seed 0: finished before (run {done.run_id})"]
 
 
 def test_a_run_that_is_there_for_another_purpose_is_retagged(run, tiny_run, tiny_data_root, tmp_path, no_workers):
@@ -149,13 +152,17 @@ def test_the_longest_run_starts_first(run, tiny_run, monkeypatch):
 
 
 def test_one_run_cannot_be_planned_twice(run, tiny_run):
-    with pytest.raises(ValueError, match="jobs must be distinct runs, got 'a main seed 0' and 'b main seed 0'"):
+    with pytest.raises(ValueError, match="jobs must be distinct runs, got 'a seed 0' and 'b seed 0'"):
         run([job(tiny_run(), "a"), job(tiny_run(), "b")])
 
 
-def test_a_missing_dataset_is_found_out_before_anything_starts(run, tiny_run, no_workers):
+def test_what_is_wrong_with_the_data_is_found_out_before_anything_starts(run, tiny_run, no_workers):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         run([job(tiny_run("data.dataset=nowhere"))])
+    with pytest.raises(ValueError, match="training tokens, but batch_size=100000"):
+        run([job(tiny_run("data.batch_size=100000"))])
+    with pytest.raises(ValueError, match="validation tokens, but batch_size=4"):
+        run([job(tiny_run("evaluation.batches=100000"))])
 
 
 @pytest.mark.parametrize(("cores", "threads", "expected"), [(8, 1, 8), (8, 3, 2), (2, 4, 1)])

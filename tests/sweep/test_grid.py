@@ -31,7 +31,7 @@ def test_every_optimizer_gets_the_same_budget(build):
         (8, 8, 3)
     }
     assert jobs[0].tags == {"study": "s", "phase": "sweep", "lr_multiplier": "0.5"}
-    assert jobs[0].name == "adamw sweep 0.5 seed 3"
+    assert jobs[0].name == "adamw lr x0.5"
 
 
 def test_main_runs_are_optimizers_times_seeds_at_their_own_multipliers(build):

@@ -83,4 +83,4 @@ def test_more_batches_than_there_are_is_an_error(parts):
     config, dataset, _ = parts
 
     with pytest.raises(ValueError, match="validation tokens"):
-        ValidationSet(dataset, override(config, ["evaluation.batches=1000000"]))
+        ValidationSet(dataset, override(config, ["evaluation.batches=1000000"])).batches()

@@ -26,7 +26,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize(
     ("reading", "text"),
     [
-        (FULL, "step 50/100  loss 3.2500  validation 3.5000  12,346 tokens/s  1:02:05 left"),
+        (FULL, "step 50/100  loss 3.2500  val 3.5000  12,346 tok/s  1:02:05 left"),
         (Reading(step=0, total_steps=100), "step 0/100"),
         (Reading(step=100, total_steps=100, loss=1.0, seconds_left=0.0), "step 100/100  loss 1.0000"),
         (Reading(step=1, total_steps=2, seconds_left=61.4), "step 1/2  1:01 left"),
