@@ -1,9 +1,10 @@
 """How do parameters of any shape, stride and precision become flat pieces on which a rule can run?"""
 
+import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
 from logclock.backends.program import Program
 
@@ -12,6 +13,7 @@ __all__ = [
     "SCRATCH_BYTES",
     "compute_dtype",
     "flat_operands",
+    "is_sharded",
     "local",
     "piece_size",
     "pieces",
@@ -30,9 +32,16 @@ def compute_dtype(param: torch.Tensor) -> torch.dtype:
     return torch.promote_types(param.dtype, torch.float32)
 
 
-def local(tensor: torch.Tensor) -> torch.Tensor:
+def is_sharded(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is a DTensor, without the second that importing the class takes."""
+    module = sys.modules.get("torch.distributed.tensor")  # whoever holds a DTensor has imported it
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def local(tensor: Any) -> torch.Tensor:
     """Return this rank's shard of a DTensor, and any other tensor as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    shard: torch.Tensor = tensor.to_local() if is_sharded(tensor) else tensor
+    return shard
 
 
 def flat_operands(operands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -56,11 +65,11 @@ def flat_operands(operands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return flats
 
 
-def _placed_like(grad: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
-    if isinstance(grad, DTensor) and isinstance(param, DTensor) and grad.placements != param.placements:
-        placed: torch.Tensor = grad.redistribute(param.device_mesh, param.placements)
-        return placed
-    return grad
+def _placed_like(grad: Any, param: Any) -> torch.Tensor:
+    if is_sharded(grad) and is_sharded(param) and grad.placements != param.placements:
+        grad = grad.redistribute(param.device_mesh, param.placements)
+    placed: torch.Tensor = grad
+    return placed
 
 
 def write_back(operands: Sequence[torch.Tensor], flats: Sequence[torch.Tensor]) -> None:

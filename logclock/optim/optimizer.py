@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
-from torch.distributed.tensor import DTensor
+from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 
 from logclock import backends
-from logclock.backends.operands import local
+from logclock.backends.operands import is_sharded, local
 from logclock.config import from_dict, to_dict
 from logclock.config.registry import suggestion
 from logclock.rules import Spec
@@ -189,7 +189,7 @@ class ScheduledOptimizer(Optimizer):
         self._update()
         return loss
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_disable_dynamo  # torch.compiler.disable would import the compiler, which takes seconds
     def _update(self) -> None:
         for group in self.param_groups:
             spec = self.spec(group)
@@ -298,8 +298,8 @@ def _host_number(lr: Any) -> Any:
 
 def _is_zero(grad: torch.Tensor) -> bool:
     """Return whether a gradient is zero on every rank (so that all ranks agree)."""
-    norm = torch.linalg.vector_norm(grad)
-    return (norm.full_tensor() if isinstance(norm, DTensor) else norm).item() == 0
+    norm: Any = torch.linalg.vector_norm(grad)
+    return bool((norm.full_tensor() if is_sharded(norm) else norm).item() == 0)
 
 
 def _by_kind(params: list[torch.Tensor]) -> dict[tuple[torch.device, torch.dtype, torch.dtype], list[torch.Tensor]]:
