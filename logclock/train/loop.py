@@ -27,7 +27,10 @@ from logclock.train.state import RunState
 from logclock.train.stop import StopRequest, stop_on_signal
 from logclock.train.tensorboard import TensorBoardWriter
 
-__all__ = ["open_dataset", "run_directory", "train"]
+__all__ = ["EARLY_STEPS", "open_dataset", "run_directory", "train"]
+
+EARLY_STEPS = (1, 2, 5, 10)
+"""Steps whose schedules are logged whatever the interval: a schedule in log time moves most at the start."""
 
 
 def train(
@@ -124,13 +127,15 @@ def run_steps(
         run.log.add_step(loss, grad_norm)
 
         tokens, is_last = step * config.tokens_per_step, step == config.total_steps
+        if is_last or step % config.log_interval == 0 or step in EARLY_STEPS:
+            run.log.add_scalars(step=step, scalars=optimizer.current_scalars()[0])
+            if writer:
+                writer.add_point("schedules", latest(run.log.schedules))
         if is_last or step % config.log_interval == 0:
-            lr, scalars = optimizer.param_groups[0]["lr"], optimizer.current_scalars()[0]
-            losses = run.log.close_interval(step=step, tokens=tokens, lr=lr, scalars=scalars)
+            losses = run.log.close_interval(step=step, tokens=tokens, lr=optimizer.param_groups[0]["lr"])
             run.timer.interval_ends()
             if writer:
                 writer.add_point("train", latest(run.log.train))
-                writer.add_point("schedules", latest(run.log.schedules))
             reason = run.monitor.check_all(step - len(losses) + 1, losses)
             if reason:
                 status = "diverged"

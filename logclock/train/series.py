@@ -36,14 +36,17 @@ class RunLog:
         losses: list[float] = torch.stack(self._waiting)[:, 0].tolist() if self._waiting else []
         return losses
 
-    def close_interval(self, *, step: int, tokens: int, lr: float, scalars: dict[str, Any]) -> list[float]:
+    def add_scalars(self, *, step: int, scalars: dict[str, Any]) -> None:
+        """Add a point of the schedules: what the rule of the first parameter group used at `step`."""
+        _append(self.schedules, {"step": step} | {name: float(value) for name, value in scalars.items()})
+
+    def close_interval(self, *, step: int, tokens: int, lr: float) -> list[float]:
         """Add a point with the means since the last one, and return the losses of its steps.
 
         Args:
             step: The latest step.
             tokens: Tokens seen.
             lr: The learning rate of the first parameter group at the latest update.
-            scalars: What the rule of the first parameter group used at the latest update.
         """
         losses, norms = torch.stack(self._waiting).T.tolist()
         self._waiting.clear()
@@ -55,7 +58,6 @@ class RunLog:
             "grad_norm": sum(norms) / len(norms),
         }
         _append(self.train, point)
-        _append(self.schedules, {"step": step} | {name: float(value) for name, value in scalars.items()})
         result: list[float] = losses
         return result
 

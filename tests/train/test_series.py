@@ -14,7 +14,8 @@ def test_a_point_holds_the_means_of_its_interval():
     log = RunLog()
     add_steps(log, [4.0, 2.0], [1.0, 0.5])
 
-    losses = log.close_interval(step=2, tokens=64, lr=0.1, scalars={"lr": 0.09, "ema1": 0.5})
+    log.add_scalars(step=2, scalars={"lr": 0.09, "ema1": 0.5})
+    losses = log.close_interval(step=2, tokens=64, lr=0.1)
 
     assert losses == [4.0, 2.0]
     assert log.train == {"step": [2], "tokens": [64], "loss": [3.0], "lr": [0.1], "grad_norm": [0.75]}
@@ -24,10 +25,10 @@ def test_a_point_holds_the_means_of_its_interval():
 def test_the_next_interval_starts_empty():
     log = RunLog()
     add_steps(log, [4.0], [1.0])
-    log.close_interval(step=1, tokens=1, lr=0.1, scalars={})
+    log.close_interval(step=1, tokens=1, lr=0.1)
     add_steps(log, [1.0], [1.0])
 
-    log.close_interval(step=2, tokens=2, lr=0.1, scalars={})
+    log.close_interval(step=2, tokens=2, lr=0.1)
 
     assert log.train["loss"] == [4.0, 1.0]
 
@@ -36,7 +37,8 @@ def test_none_stands_for_what_is_not_finite():
     log = RunLog()
     add_steps(log, [math.nan], [math.inf])
 
-    losses = log.close_interval(step=1, tokens=1, lr=0.1, scalars={"clip_snr": math.inf})
+    log.add_scalars(step=1, scalars={"clip_snr": math.inf})
+    losses = log.close_interval(step=1, tokens=1, lr=0.1)
 
     assert math.isnan(losses[0])
     assert (log.train["loss"], log.train["grad_norm"], log.schedules["clip_snr"]) == ([None], [None], [None])
@@ -52,7 +54,7 @@ def test_an_interruption_inside_an_interval_loses_no_step():
     resumed.load_state_dict(log.state_dict(), device=torch.device("cpu"))
     for one in (log, resumed):
         add_steps(one, [1.0], [3.0])
-        one.close_interval(step=3, tokens=3, lr=0.1, scalars={})
+        one.close_interval(step=3, tokens=3, lr=0.1)
 
     assert resumed.train == log.train
     assert resumed.train["loss"] == [2.5]
@@ -64,7 +66,7 @@ def test_losses_can_be_looked_at_before_the_interval_ends():
     add_steps(log, [4.0, 2.0], [1.0, 0.5])
 
     assert log.waiting_losses() == [4.0, 2.0]
-    assert log.close_interval(step=2, tokens=2, lr=0.1, scalars={}) == [4.0, 2.0]
+    assert log.close_interval(step=2, tokens=2, lr=0.1) == [4.0, 2.0]
 
 
 def test_evaluations_and_the_last_point():
