@@ -38,19 +38,20 @@ def run(
             "backend 'compiled' needs torch.compile, which TORCH_COMPILE_DISABLE or TORCHDYNAMO_DISABLE switches off. "
             "Unset it or use backend='loop'."
         )
-    update = _compiled(rule)
     all_operands = list(zip(params, grads, *states, strict=True))
     all_flats = [flat_operands(operands) for operands in all_operands]
     large = [flats for flats in all_flats if flats[0].numel() >= PACKED_ELEMENTS]
     small = [flats for flats in all_flats if 0 < flats[0].numel() < PACKED_ELEMENTS]
     if not large and not small:
         return
-    packed_scalars = _pack_scalars(rule, scalars, compute_dtype(params[0]), params[0].device)
+    scalars_tensor = _pack_scalars(rule, scalars, compute_dtype(params[0]), params[0].device)
+    dtypes = tuple(flat.dtype for flat in (large or small)[0])
+    update = _compiled(rule, dtypes, params[0].device.type, maximize, torch.get_num_threads())
     for flats in large:
         # .data forgets that the flat tensor is a view; the graph would be guarded on the shape it is a view of
-        update(packed_scalars, maximize, *(flat.data for flat in flats))
+        update(scalars_tensor, *(flat.data for flat in flats))
     for pack in _packs(small):
-        _run_pack(update, packed_scalars, maximize, pack)
+        _run_pack(update, scalars_tensor, pack)
     for operands, flats in zip(all_operands, all_flats, strict=True):
         write_back(operands, flats)
 
@@ -76,26 +77,29 @@ def _packs(small: list[list[torch.Tensor]]) -> Iterator[list[list[torch.Tensor]]
         yield pack
 
 
-def _run_pack(
-    update: Callable[..., None], scalars: torch.Tensor, maximize: bool, pack: list[list[torch.Tensor]]
-) -> None:
+def _run_pack(update: Callable[..., Any], scalars: torch.Tensor, pack: list[list[torch.Tensor]]) -> None:
     columns = [list(column) for column in zip(*pack, strict=True)]
     sizes = [flat.numel() for flat in columns[0]]
     if sum(sizes) == 1:  # torch specialises a dynamic length of 1: a second graph
         columns = [[*column, torch.zeros_like(column[0])] for column in columns]
         sizes = [1, 1]
     packed = [torch.cat(column) for column in columns]
-    update(scalars, maximize, *packed)
+    update(scalars, *packed)
     for position, (column, flat) in enumerate(zip(columns, packed, strict=True)):
         if position != 1:
             torch._foreach_copy_(column, list(torch.split(flat, sizes)))
 
 
 @functools.cache
-def _compiled(rule: Rule) -> Callable[..., None]:
-    """Return the compiled in-place update of a rule on flat tensors of any length."""
+def _compiled(
+    rule: Rule, dtypes: tuple[torch.dtype, ...], device: str, maximize: bool, num_threads: int
+) -> Callable[..., Any]:
+    """Return the compiled in-place update of a rule on flat tensors of any length.
 
-    def update(scalars: torch.Tensor, maximize: bool, *flats: torch.Tensor) -> None:
+    The arguments after the rule are what its graph is made for; the length is all that varies between calls.
+    """
+
+    def update(scalars: torch.Tensor, *flats: torch.Tensor) -> None:
         dtype = torch.promote_types(flats[0].dtype, torch.float32)
         operands = [flat.to(dtype) for flat in flats]
         if maximize:
@@ -104,7 +108,43 @@ def _compiled(rule: Rule) -> Callable[..., None]:
         for flat, result in zip((flats[0], *flats[2:]), results, strict=True):
             flat.copy_(result)
 
-    # The compiler counts graphs per code object: each rule needs its own.
+    # The compiler counts graphs per code object: each rule and each combination of dtypes needs its own.
     code = update.__code__.replace(co_name=f"update_{rule.name}")
     own = types.FunctionType(code, update.__globals__, code.co_name, closure=update.__closure__)
-    return torch.compile(own, fullgraph=True, dynamic=True)
+    return _Direct(own) if device == "cpu" else torch.compile(own, fullgraph=True, dynamic=True)
+
+
+class _Direct:
+    """A compiled function that is called without its guards, which cost three times as much as the rest of a call.
+
+    They are not needed: the cache of `_compiled` is keyed by everything but the length, and on a CPU the code is the
+    same for every length above 1. (On accelerators it is not: index types depend on it.)
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._guarded = torch.compile(function, fullgraph=True, dynamic=True, backend=self._compile)
+        self._graph: Callable[..., Any] | None = None
+        self._inputs: list[Any] = []
+        self._positions: list[int] | None = None
+
+    def _compile(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        self._graph = torch._dynamo.lookup_backend("inductor")(graph, inputs)
+        self._inputs = inputs
+        return self._graph
+
+    def __call__(self, *tensors: torch.Tensor) -> None:
+        if self._positions is None:
+            self._guarded(*tensors)
+            self._positions = [self._position(graph_input, tensors) for graph_input in self._inputs]
+            self._inputs = []
+            return
+        assert self._graph is not None
+        length = tensors[1].numel()
+        self._graph(*[length if i < 0 else tensors[i] for i in self._positions])
+
+    @staticmethod
+    def _position(graph_input: Any, tensors: Sequence[torch.Tensor]) -> int:
+        """Return which argument an input of the graph is; -1 for the length."""
+        if not isinstance(graph_input, torch.Tensor):
+            return -1
+        return next(i for i, tensor in enumerate(tensors) if tensor is graph_input)

@@ -6,10 +6,10 @@ from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig,
 
 __all__ = ["demo"]
 
-TOTAL_STEPS = 4000
+TOTAL_STEPS = 5000
 """Many small steps rather than few large ones: a memory that grows with t needs a t to grow with."""
 
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 SEQUENCE_LENGTH = 64
 
 HEADS = 4
@@ -17,14 +17,19 @@ HEAD_DIM = 16
 """Width 64: small enough for a step of some 20 ms on one core."""
 
 PEAK_LR = {
-    "adamw": 6e-3,
-    "adamw-log-time-decay": 6e-3,
-    "adana": 4e-3,
-    "dana-mk4": 3e-3,
-    "dana-star": 3e-3,
-    "dana-star-mk4": 3e-3,
+    "adamw": 8e-3,
+    "adamw-log-time-decay": 8e-3,
+    "adana": 2.5e-3,
+    "dana-mk4": 2.5e-3,
+    "dana-star": 4e-3,
+    "dana-star-mk4": 4e-3,
 }
-"""Peak learning rates at this size; the study's rules are fitted to P from 7 M on and end far from 0.1 M."""
+"""Peak learning rates at this size; the study's rules are fitted to P from 7 M on and end far from 0.1 M.
+
+For `adamw`, `adana` and `dana-star-mk4` near the minimum of a parabola in ln(lr) through full-length runs at three
+rates, a factor 2 apart, with the best in the middle or (ADANA) 0.004 nats from it; see experiments/LOG.md. The others
+take the rate of their nearest relative.
+"""
 
 
 def demo(optimizer: str, *, heads: int = HEADS, seed: int = 0, total_steps: int | None = None) -> RunConfig:
@@ -52,7 +57,7 @@ def demo(optimizer: str, *, heads: int = HEADS, seed: int = 0, total_steps: int 
         total_steps=steps,
         seed=seed,
         grad_clip=GRAD_CLIP,
-        evaluation=EvaluationConfig(interval=max(steps // 20, 1), batches=16, batch_size=64),
+        evaluation=EvaluationConfig(interval=max(steps // 20, 1), batches=16, batch_size=32),
         log_interval=20,
         execution=ExecutionConfig(checkpoint_interval=500),
     )
