@@ -74,7 +74,12 @@ def cost_drawings(comparison: Comparison) -> list[Drawing]:
         )
         parts = [1000 * (row.optimizer_step_seconds or 0) for row in rows]
         axes.barh(range(len(rows)), parts, color=list(colors.values()), height=BAR_HEIGHT, linewidth=0)
-        caption = "Medians over the runs. Dark: the optimizer's part." if any(parts) else "Medians over the runs."
+        caption = (
+            "Medians over the runs, each timed with other neighbours on the machine: not a ratio of optimizers. "
+            "benchmarks/step_time.py measures those in one process."
+        )
+        if any(parts):
+            caption += " Dark: the optimizer's part."
         time = draw(figure, name="time", title="Time per step", caption=caption)
         state = [row.optimizer_state_bytes or 0 for row in rows]
         unit, scale = size_unit(max(state))
