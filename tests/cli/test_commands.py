@@ -77,7 +77,9 @@ def train_command(tmp_path, tiny_data_root):
     return make
 
 
-def test_train_makes_a_run_and_says_where_it_is(capsys, train_command, tmp_path):
+def test_train_makes_a_run_and_says_where_it_is(capsys, train_command, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/logclock", "train", "--out", "two words"])
+
     assert main(train_command("--steps", "20", "--progress", "plain")) == 0
 
     (record,) = Ledger(tmp_path / "out" / "ledger.jsonl").records()
@@ -85,7 +87,7 @@ def test_train_makes_a_run_and_says_where_it_is(capsys, train_command, tmp_path)
     assert "adana: step 20/20" in shown
     assert f"adana: finished, validation loss {record.metrics['final_validation_loss']:.4f}" in shown
     assert str(tmp_path / "out" / "runs" / record.run_id) in shown
-    assert record.provenance["command"].startswith("logclock ")
+    assert record.provenance["command"] == "logclock train --out 'two words'"
 
 
 def test_train_from_a_file_is_the_same_run(capsys, train_command, tmp_path, tiny_data_root):
