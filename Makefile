@@ -27,7 +27,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
 demo: $(VENV)/.installed-bench  ## Train AdamW, ADANA and Dana-Star-MK4 on real text and write runs/demo/report.html
 	$(BIN)/logclock compare adamw adana dana-star-mk4 --recipe demo --out runs/demo
 
-test: $(VENV)/.installed-bench,test  ## Run the tests
+test: $(VENV)/.installed-bench,test,docs  ## Run the tests
 	$(PYTEST) -m "not slow and not gpu"
 
 test-slow: $(VENV)/.installed-bench,test,docs  ## Run the tests that take minutes or need a registry
