@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import setuptools  # noqa: F401  torch.compile needs it, with its own distutils: before a test loads the standard one
 
 SYLLABLES = ["ka", "lo", "mi", "ne", "ru", "sa", "to", "vi"]
 
