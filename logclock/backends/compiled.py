@@ -45,13 +45,16 @@ def run(
     if not large and not small:
         return
     scalars_tensor = _pack_scalars(rule, scalars, compute_dtype(params[0]), params[0].device)
-    dtypes = tuple(flat.dtype for flat in (large or small)[0])
-    update = _compiled(rule, dtypes, params[0].device.type, maximize, torch.get_num_threads())
+
+    def update_for(flats: list[torch.Tensor]) -> Callable[..., Any]:
+        dtypes = tuple(flat.dtype for flat in flats)  # of each parameter: a checkpoint may hold states of several
+        return _compiled(rule, dtypes, params[0].device.type, maximize, torch.get_num_threads())
+
     for flats in large:
         # .data forgets that the flat tensor is a view; the graph would be guarded on the shape it is a view of
-        update(scalars_tensor, *(flat.data for flat in flats))
+        update_for(flats)(scalars_tensor, *(flat.data for flat in flats))
     for pack in _packs(small):
-        _run_pack(update, scalars_tensor, pack)
+        _run_pack(update_for(pack[0]), scalars_tensor, pack)
     for operands, flats in zip(all_operands, all_flats, strict=True):
         write_back(operands, flats)
 
@@ -65,10 +68,12 @@ def _pack_scalars(rule: Rule, scalars: Mapping[str, Any], dtype: torch.dtype, de
 
 
 def _packs(small: list[list[torch.Tensor]]) -> Iterator[list[list[torch.Tensor]]]:
+    """Yield runs of neighbours of equal dtypes that fit in one pack."""
     pack: list[list[torch.Tensor]] = []
     size = 0
     for flats in small:
-        if pack and size + flats[0].numel() > LARGEST_PACK:
+        is_alike = not pack or [flat.dtype for flat in flats] == [flat.dtype for flat in pack[0]]
+        if pack and (not is_alike or size + flats[0].numel() > LARGEST_PACK):
             yield pack
             pack, size = [], 0
         pack.append(flats)

@@ -83,6 +83,22 @@ def test_wrapping_step_in_torch_compile_does_not_recompile(case):
     assert optimizer.state[params[0]]["step"].item() == 8
 
 
+def test_compiled_takes_states_of_different_dtypes():
+    """As a checkpoint leaves them that was written with another state_dtype for some of the parameters."""
+    results = []
+    for backend in ("loop", "compiled"):
+        params = make_params(((50,), (60,), (40_000,), (50_000,)))
+        optimizer = ADANA(params, lr=1e-2, backend=backend)
+        optimizer.materialize_state()
+        for param in params[1::2]:
+            optimizer.state[param]["exp_avg"] = optimizer.state[param]["exp_avg"].to(torch.bfloat16)
+        run(optimizer, params, range(3))
+        results.append(params)
+
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)  # bfloat16 rounds an average to 3 digits
+
+
 def test_compiled_says_what_to_do_when_compilation_is_off():
     params = make_params()
     optimizer = ADANA(params, backend="compiled")
