@@ -278,6 +278,11 @@ SCHEDULES: dict[str, tuple[tuple[str, str], int, list[Schedule]]] = {
             sch.InverseTime(scale=4, offset=1),
         ],
     ),
+    "debiased_ema": (
+        LOG,
+        100_000,
+        [sch.DebiasedEma(ema=ema) for ema in (0.1, 0.001)],
+    ),
     "half_life_ramp": (
         LOG,
         100_000,

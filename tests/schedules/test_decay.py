@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from logclock.schedules import Constant, Cosine, InverseTime, constant_decay, log_time_decay
+from logclock.schedules import Constant, Cosine, InverseTime, PowerLaw, constant_decay, log_time_decay, matched_decay
 
 
 def study_multiplier(total_steps):
@@ -52,8 +52,30 @@ def test_total_shrinkage_of_the_study(decay, total_steps, expected, digits):
         (lambda: log_time_decay(4.0, offset=0.5), r"offset must be >= 1 update, got 0\.5\. The study used T / 10\."),
         (lambda: log_time_decay(-4.0, offset=10), r"scale must be >= 0, got -4\.0"),
         (lambda: constant_decay(4.0, total_steps=0), "total_steps must be >= 1, got 0"),
+        (
+            lambda: matched_decay(Constant(value=1.0), lr_schedule=Constant(value=0.0), total_steps=5),
+            r"lr_schedule must be positive somewhere, got 0\.0",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_the_matched_decay_of_the_study_is_three_times_its_constant_one():
+    # adana.md 2.3: 6.84 against 2.20, and omega about 12 (10.2)
+    total_steps = 13_950
+    log_time = log_time_decay(4.0, offset=1395)
+    matched = matched_decay(log_time, lr_schedule=study_multiplier(total_steps), total_steps=total_steps)
+
+    assert matched(1) * total_steps == pytest.approx(4.0 * 6.84 / 2.20, abs=0.05)
+    assert total_shrinkage(matched, total_steps) == pytest.approx(total_shrinkage(log_time, total_steps), rel=1e-12)
+
+
+def test_the_matched_decay_by_hand():
+    # s = 1, 1/2, 1/3; lambda = 2 * (4/2, 4/3, 4/4)
+    harmonic = PowerLaw(time_scale=1.0, exponent=1.0)
+    matched = matched_decay(log_time_decay(4.0, offset=1) * Constant(value=2.0), lr_schedule=harmonic, total_steps=3)
+
+    assert matched(7) == pytest.approx((4 + 8 / 6 + 2 / 3) / (1 + 1 / 2 + 1 / 3), rel=1e-15)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logclock.schedules import HalfLifeRamp, InverseTime, log_time_ema
+from logclock.schedules import DebiasedEma, HalfLifeRamp, InverseTime, log_time_ema
 
 TIMES = (1, 10_000, 1_000_000, 10_000_000, 100_000_000)
 # t = 1e8 is where float32 has lost 1 - beta altogether. A few roundings of float64, each 1.1e-16.
@@ -68,6 +68,7 @@ def test_a_log_time_weight_lies_between_0_and_1_and_falls(delta, t):
         (lambda: InverseTime(scale=1.0, offset=-2.0), r"offset must be >= 0, got -2\.0"),
         (lambda: InverseTime(scale=math.nan, offset=2.0), "scale must be >= 0, got nan"),
         (lambda: log_time_ema(0.0), r"delta must be > 0, got 0\.0\. The average remembers about t / delta updates\."),
+        (lambda: DebiasedEma(ema=0.0), r"ema must lie in \(0, 1\], got 0\.0\. It is 1 - beta, not beta\."),
         (lambda: HalfLifeRamp(start=0.0, end=0.1, steps=1), r"start must lie in \(0, 1\), got 0\.0\. It is 1 - beta"),
         (lambda: HalfLifeRamp(start=0.1, end=1.0, steps=1), r"end must lie in \(0, 1\), got 1\.0\. It is 1 - beta"),
         (lambda: HalfLifeRamp(start=0.1, end=0.01, steps=0), r"steps must be > 0, got 0"),
@@ -140,3 +141,25 @@ def test_half_life_ramp_meets_its_end_without_a_jump(start, end, steps):
     # 1e-9 of the ramp moves the half-life by 1e-9 of the difference of its ends, and the weight by no more than that.
     ratio = math.log1p(-end) / math.log1p(-start)
     assert ramp(steps * (1 - 1e-9)) == pytest.approx(ramp(steps), rel=1e-9 * max(1.0, ratio) + 1e-12)
+
+
+@pytest.mark.parametrize("ema", [0.5, 0.1, 1e-3, 1.0])
+def test_an_average_with_debiased_weights_is_adams_corrected_average(ema):
+    weights = DebiasedEma(ema=ema)
+    samples = [math.sin(3.0 * t) + 2 for t in range(1, 200)]
+    debiased = plain = 0.0
+    for t, sample in enumerate(samples, start=1):
+        debiased += weights(t) * (sample - debiased)
+        plain = (1 - ema) * plain + ema * sample
+        corrected = plain / (1 - (1 - ema) ** t)
+
+        # 200 roundings of numbers near 2; 1 - (1 - ema)^t has lost three digits where ema is 1e-3
+        assert debiased == pytest.approx(corrected, rel=2e-12)
+
+
+def test_debiased_weights_by_hand():
+    # e = 1/2: 1/2 / (1 - 1/2), 1/2 / (1 - 1/4), 1/2 / (1 - 1/8)
+    ema = DebiasedEma(ema=0.5)
+
+    assert [ema(t) for t in (1, 2, 3)] == pytest.approx([1, 2 / 3, 4 / 7], rel=1e-15)
+    assert ema(1e6) == 0.5
