@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from logclock.optim import (
         ADANA,
         SGD,
+        SOAP,
         AdamW,
         DanaMK4,
         DanaStar,
         DanaStarMK4,
+        Muon,
+        NormSGD,
         ScheduledOptimizer,
         from_spec,
+        matrix_param_groups,
         param_groups,
     )
     from logclock.records import Ledger, RunRecord
@@ -41,7 +45,8 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "logclock.optim": "ADANA SGD AdamW DanaMK4 DanaStar DanaStarMK4 ScheduledOptimizer from_spec param_groups",
+    "logclock.optim": "ADANA SGD SOAP AdamW DanaMK4 DanaStar DanaStarMK4 Muon NormSGD ScheduledOptimizer "
+    "from_spec matrix_param_groups param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",
@@ -51,6 +56,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.s
 __all__ = [
     "ADANA",
     "SGD",
+    "SOAP",
     "AdamW",
     "Constant",
     "Cosine",
@@ -61,6 +67,8 @@ __all__ = [
     "Join",
     "Ledger",
     "Linear",
+    "Muon",
+    "NormSGD",
     "PowerGrowth",
     "RunRecord",
     "Schedule",
@@ -72,6 +80,7 @@ __all__ = [
     "from_spec",
     "log_time_decay",
     "log_time_ema",
+    "matrix_param_groups",
     "param_groups",
 ]
 

@@ -1,18 +1,24 @@
 """Optimizers: torch.optim.Optimizer subclasses over the registered rules, and parameter groups for language models."""
 
-from logclock.optim.algorithms import ADANA, SGD, AdamW, DanaMK4, DanaStar, DanaStarMK4
-from logclock.optim.groups import assign_groups, param_groups
-from logclock.optim.optimizer import ScheduledOptimizer, from_spec
+from logclock.optim.algorithms import ADANA, SGD, SOAP, AdamW, DanaMK4, DanaStar, DanaStarMK4, Muon, NormSGD
+from logclock.optim.groups import assign_groups, assign_matrices, matrix_param_groups, param_groups
+from logclock.optim.optimizer import ScheduledOptimizer, from_spec, group_of
 
 __all__ = [
     "ADANA",
     "SGD",
+    "SOAP",
     "AdamW",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",
+    "Muon",
+    "NormSGD",
     "ScheduledOptimizer",
     "assign_groups",
+    "assign_matrices",
     "from_spec",
+    "group_of",
+    "matrix_param_groups",
     "param_groups",
 ]

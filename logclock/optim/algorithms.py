@@ -9,7 +9,7 @@ import torch
 from logclock.optim.optimizer import ScheduledOptimizer, signature_of
 from logclock.rules import Spec
 
-__all__ = ["ADANA", "SGD", "AdamW", "DanaMK4", "DanaStar", "DanaStarMK4"]
+__all__ = ["ADANA", "SGD", "SOAP", "AdamW", "DanaMK4", "DanaStar", "DanaStarMK4", "Muon", "NormSGD"]
 
 
 class AlgorithmOptimizer(ScheduledOptimizer):
@@ -59,4 +59,16 @@ class DanaStar(AlgorithmOptimizer, algorithm="dana-star"):
 
 
 class DanaStarMK4(AlgorithmOptimizer, algorithm="dana-star-mk4"):
+    pass
+
+
+class Muon(AlgorithmOptimizer, algorithm="muon"):
+    pass
+
+
+class SOAP(AlgorithmOptimizer, algorithm="soap"):
+    pass
+
+
+class NormSGD(AlgorithmOptimizer, algorithm="normsgd"):
     pass

@@ -1,4 +1,4 @@
-"""Which parameters of a model are decayed? The studies' convention, printable, with an error for anything it misses."""
+"""Which parameters of a model are decayed, and which are hidden matrices? Printable; what is missed raises."""
 
 import dataclasses
 import fnmatch
@@ -8,9 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-__all__ = ["Assignment", "assign_groups", "param_groups"]
+__all__ = ["Assignment", "assign_groups", "assign_matrices", "matrix_param_groups", "param_groups"]
 
-Group = Literal["decay", "no_decay"]
+Group = Literal["matrix", "decay", "no_decay"]
+
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 NORMS = (
     nn.LayerNorm,
@@ -34,18 +36,28 @@ class Assignment:
     reasons: dict[str, str]
     params: dict[str, nn.Parameter]
 
+    def names(self, group: Group) -> list[str]:
+        """Return the parameters of a group."""
+        return [name for name, own in self.groups.items() if own == group]
+
+    def members(self, group: Group) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters of a group with their names, as optimizers take them."""
+        return [(name, self.params[name]) for name in self.names(group)]
+
     def __str__(self) -> str:
         rows = [
             (group, name, "x".join(map(str, self.params[name].shape)) or "scalar", self.reasons[name])
             for name, group in self.groups.items()
         ]
-        totals = {g: sum(self.params[n].numel() for n, group in self.groups.items() if group == g) for g in _GROUPS}
+        totals = {
+            g: sum(self.params[n].numel() for n in self.names(g)) for g in _GROUPS if g != "matrix" or self.names(g)
+        }
         widths = [max(len(row[i]) for row in rows) for i in range(3)] if rows else [0, 0, 0]
         lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
         return "\n".join([*lines, *(f"{name}: {total:,} parameters" for name, total in totals.items())])
 
 
-_GROUPS: tuple[Group, ...] = ("decay", "no_decay")
+_GROUPS: tuple[Group, ...] = ("matrix", "decay", "no_decay")
 
 
 def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = None) -> Assignment:
@@ -62,22 +74,54 @@ def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = N
     Raises:
         ValueError: No rule covers a parameter, or an override matches none or names an unknown group.
     """
+    return _assign(model, dict(overrides or {}), allowed=("decay", "no_decay"), heads=None)
+
+
+def assign_matrices(model: nn.Module, *, overrides: Mapping[str, Group] | None = None) -> Assignment:
+    """Assign every trainable parameter to `matrix`, `decay` or `no_decay`.
+
+    Hidden matrices are the weights of Linear layers but for the output head. A head is a Linear layer that shares its
+    weight with an embedding, or that has as many outputs as an embedding of the model has rows. The others are decayed
+    or not as `assign_groups` says.
+
+    Args:
+        model: The model.
+        overrides: Group by name pattern, as in `assign_groups`.
+
+    Raises:
+        ValueError: As in `assign_groups`, or an override sends something other than a 2-D parameter to `matrix`.
+    """
+    heads = {module.num_embeddings for module in model.modules() if isinstance(module, EMBEDDINGS)}
+    assignment = _assign(model, dict(overrides or {}), allowed=_GROUPS, heads=heads)
+    for name, param in assignment.members("matrix"):
+        if param.dim() != 2:
+            raise ValueError(
+                f"overrides send {name!r} of shape {tuple(param.shape)} to 'matrix', which takes 2-D parameters. "
+                "Use 'decay' or 'no_decay'."
+            )
+    return assignment
+
+
+def _assign(
+    model: nn.Module, overrides: dict[str, Group], *, allowed: tuple[Group, ...], heads: set[int] | None
+) -> Assignment:
     groups: dict[str, Group] = {}
     reasons: dict[str, str] = {}
     params = {name: param for name, param in model.named_parameters() if param.requires_grad}
     owners = _owners(model)
-    unused = dict(overrides or {})
+    unused = dict(overrides)
     for pattern, group in unused.items():
-        if group not in _GROUPS:
-            raise ValueError(f"overrides[{pattern!r}] must be 'decay' or 'no_decay', got {group!r}.")
+        if group not in allowed:
+            choices = " or ".join(map(repr, allowed))
+            raise ValueError(f"overrides[{pattern!r}] must be {choices}, got {group!r}.")
     for name, param in params.items():
-        matches = [pattern for pattern in (overrides or {}) if fnmatch.fnmatchcase(name, pattern)]
+        matches = [pattern for pattern in overrides if fnmatch.fnmatchcase(name, pattern)]
         for pattern in matches:
             unused.pop(pattern, None)
         if matches:
-            groups[name], reasons[name] = (overrides or {})[matches[-1]], f"override {matches[-1]!r}"
+            groups[name], reasons[name] = overrides[matches[-1]], f"override {matches[-1]!r}"
             continue
-        found = _by_owners(owners[param])
+        found = _by_owners(owners[param], heads)
         if found is None:
             kinds = ", ".join(sorted({type(module).__name__ for module, _ in owners[param]}))
             raise ValueError(
@@ -106,11 +150,63 @@ def param_groups(
         [1, 1]
     """
     assignment = assign_groups(model, overrides=overrides)
-    members = {
-        group: [(name, assignment.params[name]) for name, g in assignment.groups.items() if g == group]
-        for group in _GROUPS
-    }
-    groups = [{"params": members["decay"], **decay_settings}, {"params": members["no_decay"], "weight_decay": 0.0}]
+    groups = [
+        {"params": assignment.members("decay"), **decay_settings},
+        {"params": assignment.members("no_decay"), "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def matrix_param_groups(
+    model: nn.Module,
+    *,
+    matrices: Mapping[str, Any],
+    rest: Mapping[str, Any],
+    overrides: Mapping[str, Group] | None = None,
+    row_blocks: Mapping[str, int] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the groups of an optimizer with one algorithm for hidden matrices and another for everything else.
+
+    Args:
+        model: The model.
+        matrices: Keys of the hidden matrices' groups, e.g. `{"algorithm": "muon", "lr": 0.02}`.
+        rest: Keys of the other groups, e.g. `{"algorithm": "adana", "lr": 1e-3}`; what is not to be decayed gets a
+            weight decay of 0.
+        overrides: As in `assign_matrices`.
+        row_blocks: By name pattern, into how many equal parts the rows of a matrix are cut before it is
+            orthogonalised, e.g. `{"*qkv*": 3}` for fused projections; those matrices form a group of their own.
+
+    Raises:
+        ValueError: As in `assign_matrices`; there is no hidden matrix; or a pattern of `row_blocks` matches none.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 10, bias=False))
+        >>> groups = matrix_param_groups(model, matrices={"algorithm": "muon"}, rest={"algorithm": "adana"})
+        >>> [[name for name, _ in group["params"]] for group in groups]
+        [['1.weight'], ['2.weight'], ['0.weight', '1.bias']]
+    """
+    assignment = assign_matrices(model, overrides=overrides)
+    by_blocks: dict[int, list[tuple[str, nn.Parameter]]] = {}
+    unused = set(row_blocks or {})
+    for name, param in assignment.members("matrix"):
+        matches = [pattern for pattern in (row_blocks or {}) if fnmatch.fnmatchcase(name, pattern)]
+        unused -= set(matches)
+        by_blocks.setdefault((row_blocks or {})[matches[-1]] if matches else 1, []).append((name, param))
+    if unused:
+        raise ValueError(f"row_blocks match no hidden matrix: {', '.join(map(repr, sorted(unused)))}.")
+    if not by_blocks:
+        raise ValueError(
+            f"{type(model).__name__} has no hidden matrix (a Linear weight that is not the head). "
+            "Use logclock.param_groups, or name matrices with overrides={'PATTERN': 'matrix'}."
+        )
+    groups = [
+        {"params": members, **matrices, **({} if blocks == 1 else {"row_blocks": blocks})}
+        for blocks, members in sorted(by_blocks.items())
+    ]
+    groups += [
+        {"params": assignment.members("decay"), **rest},
+        {"params": assignment.members("no_decay"), **rest, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
 
 
@@ -123,8 +219,9 @@ def _owners(model: nn.Module) -> dict[torch.Tensor, list[tuple[nn.Module, str]]]
     return owners
 
 
-def _by_owners(owners: list[tuple[nn.Module, str]]) -> tuple[Group, str] | None:
-    if any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module, _ in owners):
+def _by_owners(owners: list[tuple[nn.Module, str]], heads: set[int] | None) -> tuple[Group, str] | None:
+    """Return the group of a parameter and why, or None; `heads` are the outputs of heads, None without matrices."""
+    if any(isinstance(module, EMBEDDINGS) for module, _ in owners):
         return "no_decay", "embedding" if len(owners) == 1 else "embedding, tied"
     module, attribute = owners[0]
     if isinstance(module, NORMS):
@@ -132,5 +229,9 @@ def _by_owners(owners: list[tuple[nn.Module, str]]) -> tuple[Group, str] | None:
     if attribute == "bias" or attribute.endswith("_bias"):
         return "no_decay", "bias"
     if isinstance(module, nn.Linear) and attribute == "weight":
-        return "decay", "Linear weight"
+        if heads is None:
+            return "decay", "Linear weight"
+        if module.out_features in heads:
+            return "decay", "head: as many outputs as an embedding has rows"
+        return "matrix", "hidden matrix"
     return None

@@ -15,7 +15,7 @@ from logclock.config import from_dict, to_dict
 from logclock.config.registry import suggestion
 from logclock.rules import Spec
 
-__all__ = ["ScheduledOptimizer", "from_spec"]
+__all__ = ["ScheduledOptimizer", "from_spec", "group_of"]
 
 STATE_DTYPES = {
     "float32": torch.float32,
@@ -100,7 +100,10 @@ class ScheduledOptimizer(Optimizer):
         added = self.param_groups[-1]
         for key in [key for key in added if key not in group and key not in reserved]:
             del added[key]  # torch filled in the defaults of another algorithm
+        spec = self.spec(added)
         for param in added["params"]:
+            for name in spec.rule.state_names:
+                spec.state_shape(name, tuple(param.shape))  # raises for a parameter that the rule does not take
             if param.is_complex():
                 raise TypeError(
                     f"{type(self).__name__} does not support complex parameters (got {param.dtype}). "
@@ -165,8 +168,13 @@ class ScheduledOptimizer(Optimizer):
             dtype = group["state_dtype"]
             dtype = torch.promote_types(param.dtype, torch.float32) if dtype is None else STATE_DTYPES[dtype]
             state["step"] = torch.zeros((), dtype=torch.float32)
-            for name in Spec.family.get(group["algorithm"]).rule.state_names:
-                state[name] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+            spec = self.spec(group)
+            for name in spec.rule.state_names:
+                shape = spec.state_shape(name, tuple(param.shape))
+                if shape == tuple(param.shape):
+                    state[name] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+                else:  # a matrix of its own, whole on every rank
+                    state[name] = torch.zeros(shape, dtype=dtype, device=param.device)
         return state
 
     @torch.no_grad()
@@ -197,7 +205,7 @@ class ScheduledOptimizer(Optimizer):
                 scalars = spec.scalars(t, _host_number(group["lr"]))
                 for (device, _, _), members in _by_kind(params).items():
                     states = [[self.state[p][name] for p in members] for name in spec.rule.state_names]
-                    run = backends.get(group["backend"], device)
+                    run = backends.get(group["backend"], device, spec.rule)
                     grads = [p.grad for p in members]
                     run(spec.rule, members, grads, states, scalars, maximize=group["maximize"])
 
@@ -264,7 +272,7 @@ def _complete(given: dict[str, Any], owner: str) -> dict[str, Any]:
     group = {"lr": lr, "algorithm": given["algorithm"], "peak_lr": peak}
     for key, value in SETTINGS.items():
         group[key] = given.get(key, value)
-    backends.get(group["backend"], torch.device("cpu"))
+    backends.get(group["backend"], torch.device("cpu"), spec.rule)
     if group["state_dtype"] is not None and group["state_dtype"] not in STATE_DTYPES:
         raise ValueError(f"state_dtype must be None or one of {', '.join(STATE_DTYPES)}, got {group['state_dtype']!r}.")
     plain = to_dict(spec)
@@ -313,8 +321,13 @@ def _by_kind(params: list[torch.Tensor]) -> dict[tuple[torch.device, torch.dtype
 
 def from_spec(spec: Spec, params: Iterable[Any], **settings: Any) -> ScheduledOptimizer:
     """Build an optimizer from a spec; `settings` are those of `ScheduledOptimizer` (backend, maximize, ...)."""
+    return ScheduledOptimizer(params, **group_of(spec), **settings)
+
+
+def group_of(spec: Spec) -> dict[str, Any]:
+    """Return the keys by which a parameter group names an algorithm and its hyperparameters."""
     data = to_dict(spec)
-    return ScheduledOptimizer(params, data.pop("name"), **data, **settings)
+    return {"algorithm": data.pop("name"), **data}
 
 
 def signature_of(spec: type[Any], own: Iterable[inspect.Parameter]) -> inspect.Signature:

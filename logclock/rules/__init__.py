@@ -5,8 +5,11 @@ from logclock.rules.adana import AdanaSpec
 from logclock.rules.dana_mk4 import DanaMk4Spec
 from logclock.rules.dana_star import DanaStarSpec
 from logclock.rules.dana_star_mk4 import DanaStarMk4Spec
-from logclock.rules.rule import Rule, elementwise
+from logclock.rules.muon import MuonSpec
+from logclock.rules.normsgd import NormsgdSpec
+from logclock.rules.rule import Rule, elementwise, whole_tensor
 from logclock.rules.sgd import SgdSpec
+from logclock.rules.soap import SoapSpec
 from logclock.rules.spec import Spec, register
 
 __all__ = [
@@ -15,9 +18,13 @@ __all__ = [
     "DanaMk4Spec",
     "DanaStarMk4Spec",
     "DanaStarSpec",
+    "MuonSpec",
+    "NormsgdSpec",
     "Rule",
     "SgdSpec",
+    "SoapSpec",
     "Spec",
     "elementwise",
     "register",
+    "whole_tensor",
 ]

@@ -1,12 +1,11 @@
 """AdamW: Adam with weight decay that does not pass through the gradient."""
 
 import dataclasses
-import math
 from typing import Any
 
 from logclock.rules.ops import sqrt
 from logclock.rules.rule import elementwise
-from logclock.rules.spec import Coupling, DecayOrder, Spec, check_slots, lr_and_decay, register
+from logclock.rules.spec import Coupling, DecayOrder, Spec, check_slots, lr_and_decay, register, total_weight
 from logclock.schedules import Schedule, Slot, check, value_at
 
 
@@ -82,13 +81,8 @@ class AdamwSpec(Spec):
             "lr": lr,
             "ema1": ema1,
             "ema2": ema2,
-            "correction1": 1 / _total_weight(ema1, t) if self.bias_correction else 1.0,
-            "correction2": _total_weight(ema2, t) ** -0.5 if self.bias_correction else 1.0,
+            "correction1": 1 / total_weight(ema1, t) if self.bias_correction else 1.0,
+            "correction2": total_weight(ema2, t) ** -0.5 if self.bias_correction else 1.0,
             "eps": self.eps,
             "decay": decay,
         }
-
-
-def _total_weight(ema: float, t: float) -> float:
-    """Return 1 - beta^t, the sum of the weights of t samples."""
-    return 1.0 if ema == 1 else -math.expm1(t * math.log1p(-ema))

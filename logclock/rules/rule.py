@@ -12,7 +12,7 @@ from typing import Any
 
 from logclock.rules.ops import VOCABULARY
 
-__all__ = ["Rule", "elementwise"]
+__all__ = ["Rule", "elementwise", "whole_tensor"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +21,16 @@ class Rule:
 
     Args:
         function: The update; callable through the rule itself.
-        state_names: Names of the state tensors, shaped like the parameter.
+        state_names: Names of the state tensors, shaped like the parameter unless the spec's `state_shape` says more.
         scalar_names: Names of the keyword-only scalars.
+        is_elementwise: Whether an element of the result depends on that element of the operands alone. Otherwise the
+            function takes stacks of whole tensors, `(n, *shape)`, and updates each tensor of the stack by itself.
     """
 
     function: Callable[..., Any]
     state_names: tuple[str, ...]
     scalar_names: tuple[str, ...]
+    is_elementwise: bool = True
 
     @property
     def name(self) -> str:
@@ -55,13 +58,32 @@ def elementwise(function: Callable[..., Any]) -> Rule:
     Raises:
         ValueError: The body uses something else; the message names the line.
     """
+    states, scalars = _schema(function)
+    _check_vocabulary(function, {"param", "grad", *states, *scalars})
+    return Rule(function, states, scalars)
+
+
+def whole_tensor(function: Callable[..., Any]) -> Rule:
+    """Turn a function of stacks of whole tensors, written with torch, into a rule.
+
+    It must not write to its arguments nor branch on their values (which would wait for the device); shapes and scalars
+    are numbers of the host and may decide.
+
+    Raises:
+        ValueError: The signature is not a rule's.
+    """
+    states, scalars = _schema(function)
+    return Rule(function, states, scalars, is_elementwise=False)
+
+
+def _schema(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of a rule's states and of its scalars, from its signature."""
     signature = inspect.signature(function)
     positional = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     scalars = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     if positional[:2] != ["param", "grad"] or len(positional) + len(scalars) != len(signature.parameters):
         raise ValueError(f"rule {function.__name__}{signature} must take param, grad, states..., *, scalars...")
-    _check_vocabulary(function, {*positional, *scalars})
-    return Rule(function, tuple(positional[2:]), tuple(scalars))
+    return tuple(positional[2:]), tuple(scalars)
 
 
 _STRUCTURE = (ast.Name, ast.Load, ast.Store, ast.Tuple, ast.Constant, ast.Expr, ast.Return, ast.Assign)

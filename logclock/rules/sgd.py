@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from logclock.rules.rule import elementwise
-from logclock.rules.spec import Coupling, DecayOrder, Spec, check_slots, lr_and_decay, register
-from logclock.schedules import Schedule, Slot, check, value_at
+from logclock.rules.spec import Coupling, DecayOrder, Spec, check_momentum, check_slots, lr_and_decay, register
+from logclock.schedules import Slot, value_at
 
 
 @elementwise
@@ -56,14 +56,7 @@ class SgdSpec(Spec):
 
     def __post_init__(self) -> None:
         check_slots(self)
-        scheduled = isinstance(self.momentum, Schedule)
-        check(scheduled or 0 <= self.momentum < 1, "momentum", "lie in [0, 1)", self.momentum)  # type: ignore[operator]
-        check(
-            not self.nesterov or scheduled or self.momentum > 0,  # type: ignore[operator]
-            "momentum",
-            "be > 0 with nesterov=True",
-            self.momentum,
-        )
+        check_momentum(self.momentum, nesterov=self.nesterov)
 
     def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
         """Return the scalars of update t."""

@@ -1,13 +1,24 @@
 """What does an optimizer declare, and how do the papers' conventions become the numbers of one update?"""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 from logclock.config import Registry
 from logclock.rules.rule import Rule
-from logclock.schedules import Schedule, check, value_at
+from logclock.schedules import Schedule, Slot, check, value_at
 
-__all__ = ["Coupling", "DecayOrder", "Spec", "check_slots", "lr_and_decay", "register"]
+__all__ = [
+    "Coupling",
+    "DecayOrder",
+    "Spec",
+    "check_matrix",
+    "check_momentum",
+    "check_slots",
+    "lr_and_decay",
+    "register",
+    "total_weight",
+]
 
 Coupling = Literal["independent", "coupled"]
 """Whether decay is multiplied by s(t) = lr / peak_lr (independent) or by lr itself (coupled, as torch does)."""
@@ -20,11 +31,12 @@ class Spec(ABC):
     """An optimizer as data: a rule, hyperparameters with defaults, and the scalars of update t.
 
     A spec is a frozen keyword-only dataclass. Its field `lr` is the peak learning rate; every slot takes a number or a
-    schedule.
+    schedule. `matrices_only` says that embeddings, head and vectors need another optimizer.
     """
 
     family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name")
     rule: ClassVar[Rule]
+    matrices_only: ClassVar[bool] = False
     lr: float
 
     @abstractmethod
@@ -35,6 +47,14 @@ class Spec(ABC):
             t: Update count.
             lr: The current learning rate if something outside schedules it (a number or a 0-d tensor); None: the peak.
         """
+
+    def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the state `name` of a parameter of this shape.
+
+        Raises:
+            ValueError: The rule does not take such a parameter.
+        """
+        return shape
 
 
 register = Spec.family.register
@@ -56,6 +76,30 @@ def lr_and_decay(spec: Any, t: float, lr: Any = None) -> tuple[Any, Any]:
     factor = lr if spec.decay_coupling == "coupled" else lr / spec.lr
     decay = factor * value_at(spec.weight_decay, t)
     return (lr * (1 - decay) if spec.decay_order == "after" else lr), decay
+
+
+def total_weight(ema: float, t: float) -> float:
+    """Return 1 - beta^t, the sum of the weights of t samples in a constant average: by which its bias is corrected."""
+    return 1.0 if ema == 1 else -math.expm1(t * math.log1p(-ema))
+
+
+def check_matrix(shape: tuple[int, ...], *, name: str) -> None:
+    """Raise a ValueError unless a parameter is a matrix."""
+    check(
+        len(shape) == 2,
+        f"a parameter of {name}",
+        "be a matrix (2-D)",
+        shape,
+        advice="logclock.matrix_param_groups gives hidden matrices to it and everything else to another algorithm.",
+    )
+
+
+def check_momentum(momentum: Slot, *, nesterov: bool) -> None:
+    """Raise a ValueError for a momentum mu that is out of range, or of no effect."""
+    if isinstance(momentum, Schedule):
+        return
+    check(0 <= momentum < 1, "momentum", "lie in [0, 1)", momentum)
+    check(not nesterov or momentum > 0, "momentum", "be > 0 with nesterov=True", momentum)
 
 
 def check_slots(spec: Any) -> None:

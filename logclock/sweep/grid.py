@@ -14,11 +14,16 @@ Build = Callable[[str, int, int | None], RunConfig]
 
 
 def with_lr_multiplier(config: RunConfig, multiplier: float) -> RunConfig:
-    """Return the run with its peak learning rate multiplied and nothing else changed."""
+    """Return the run with its peak learning rates multiplied and nothing else changed."""
     if not multiplier > 0:
         raise ValueError(f"a learning-rate multiplier must be > 0, got {multiplier}.")
-    optimizer = dataclasses.replace(config.optimizer, lr=config.optimizer.lr * multiplier)  # type: ignore[type-var]
-    return dataclasses.replace(config, optimizer=optimizer)
+    optimizers = {"optimizer": config.optimizer, "rest_optimizer": config.rest_optimizer}
+    faster = {
+        name: dataclasses.replace(spec, lr=spec.lr * multiplier)  # type: ignore[type-var]
+        for name, spec in optimizers.items()
+        if spec is not None
+    }
+    return dataclasses.replace(config, **faster)  # type: ignore[arg-type]
 
 
 def sweep_jobs(

@@ -93,6 +93,10 @@ class RunConfig:
     optimizer: Spec
     """The optimizer; its `lr` is the peak learning rate."""
 
+    rest_optimizer: Spec | None = None
+    """The optimizer of everything but hidden matrices (embeddings, head, vectors), with its own peak learning rate;
+    None lets `optimizer` update every parameter, which one for matrices only cannot."""
+
     lr_schedule: Schedule
     """Multiplier s(t) on the peak learning rate of every parameter group."""
 
@@ -116,7 +120,8 @@ class RunConfig:
     Parameters and optimizer state are float32 in any case."""
 
     backend: Literal["auto", "loop", "foreach", "compiled"] = "auto"
-    """How the optimizer's rule runs; `auto` is `foreach` on accelerators and `loop` on a CPU."""
+    """How elementwise rules run; `auto` is `foreach` on accelerators and `loop` on a CPU. Rules on whole matrices run
+    on stacks of equal shape, or one by one with `loop`."""
 
     evaluation: EvaluationConfig
     """When and on what the validation loss is measured."""
@@ -128,6 +133,15 @@ class RunConfig:
     """Where the run happens; no part of its identity."""
 
     def __post_init__(self) -> None:
+        rest = self.rest_optimizer
+        needs_rest = self.optimizer.matrices_only and (rest is None or rest.matrices_only)
+        check(
+            not needs_rest,
+            "rest_optimizer",
+            "take embeddings, head and vectors, which `optimizer` does not",
+            rest,
+            advice="Set one, e.g. --set rest_optimizer.name=adamw rest_optimizer.lr=1e-3.",
+        )
         check(self.total_steps >= 1, "total_steps", "be >= 1", self.total_steps)
         check(self.seed >= 0, "seed", "be >= 0", self.seed)
         clip_is_valid = self.grad_clip is None or self.grad_clip > 0
@@ -165,6 +179,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """
     data: dict[str, Any] = to_dict(config)
     del data["execution"]
+    if config.rest_optimizer is None:  # a run made before there was such a field keeps its id
+        del data["rest_optimizer"]
     return data
 
 

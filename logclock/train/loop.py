@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from logclock.data import Dataset, TrainBatches, data_root
 from logclock.models import language_model_loss
-from logclock.optim import from_spec, param_groups
+from logclock.optim import ScheduledOptimizer, from_spec, group_of, matrix_param_groups, param_groups
 from logclock.records import Ledger, RunRecord
 from logclock.records.record import Status
+from logclock.rules import Spec
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
 from logclock.train.device import autocast, choose_device, choose_precision, torch_settings
@@ -101,7 +102,7 @@ def run_steps(
     in_precision = functools.partial(autocast, device, choose_precision(config.precision, device))
     model = config.model.build(seed=config.seed).to(device)
     forward = torch.compile(model) if config.execution.compile_model else model
-    optimizer = from_spec(config.optimizer, param_groups(model), backend=config.backend)
+    optimizer = build_optimizer(config, model)
     batches = train_batches(config, dataset)
     validation = ValidationSet(dataset, config)
     run = RunState(record=record, model=model, optimizer=optimizer, device=device)
@@ -164,6 +165,20 @@ def run_steps(
     if status == "finished":
         export_model(model, config, directory)
     return run.final_record(config, step=step, status=status, reason=reason)
+
+
+def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
+    """Return the optimizer of a run: one algorithm for everything, or one for hidden matrices and one for the rest."""
+    if config.rest_optimizer is None:
+        return from_spec(config.optimizer, param_groups(model), backend=_backend(config, config.optimizer))
+    matrices = group_of(config.optimizer) | {"backend": _backend(config, config.optimizer)}
+    groups = matrix_param_groups(model, matrices=matrices, rest={})
+    return from_spec(config.rest_optimizer, groups, backend=config.backend)
+
+
+def _backend(config: RunConfig, spec: Spec) -> str:
+    """Return the backend of a group; rules on whole matrices have no compiled one."""
+    return "foreach" if config.backend == "compiled" and not spec.rule.is_elementwise else config.backend
 
 
 def backward(

@@ -136,7 +136,7 @@ def _provenance(config: RunConfig, command: str | None) -> dict[str, Any]:
         "precision": choose_precision(config.precision, device),
         "num_threads": config.execution.num_threads,
         "compile_model": config.execution.compile_model,
-        "rule_hash": type(config.optimizer).rule.source_hash,
+        "rule_hash": "+".join(spec.rule.source_hash for spec in (config.optimizer, config.rest_optimizer) if spec),
         "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),
         "ended": None,

@@ -4,14 +4,21 @@ A registered optimizer without a case fails `test_every_optimizer_has_a_case`.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import reference.adamw
 import reference.adana
 import reference.dana_star
+import reference.muon
+import reference.normsgd
 import reference.sgd
+import reference.soap
+import torch
+from contract.runs import SHAPES, make_params
 
 import logclock.optim as optim
+from logclock.rules import Spec
 from logclock.schedules import log_time_decay
 
 
@@ -23,15 +30,44 @@ class Case:
         build: Its public class.
         settings: Hyperparameters to test with, beside lr and weight decay.
         reference: Float64 numpy run `(theta, grads, *, lr, decay) -> (theta, *states)` with lr, decay functions of t.
-        state_bytes: State per float32 parameter.
+        state_bytes: State per float32 parameter, or a function of the shape of a tensor.
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
+        determines: For which shapes the equations leave nothing open.
     """
 
     build: type
     settings: dict
     reference: Callable
-    state_bytes: int
+    state_bytes: int | Callable
     coupled: bool = False
+    determines: Callable = lambda shape: True
+
+    @property
+    def is_elementwise(self):
+        return Spec.family.get(self.build.algorithm).rule.is_elementwise
+
+    @property
+    def matrices_only(self):
+        return Spec.family.get(self.build.algorithm).matrices_only
+
+    def params(self, shapes=None, dtype=torch.float32, *, seed=0, determined=False):
+        """Parameters as `make_params` makes them, those that the optimizer takes (and determines)."""
+        if shapes is None:
+            shapes = MATRICES if self.matrices_only else SHAPES
+        taken = [shape for shape in shapes if len(shape) == 2 or not self.matrices_only]
+        return make_params([shape for shape in taken if self.determines(shape) or not determined], dtype, seed)
+
+    def bytes_of(self, shape):
+        """Bytes of the state of a float32 parameter."""
+        return self.state_bytes(shape) if callable(self.state_bytes) else self.state_bytes * math.prod(shape)
+
+
+MATRICES = ((5, 3), (4, 4), (3, 6), (4, 4))
+
+
+def _is_square(shape):
+    """The Gram matrix of a longer side has a null space, whose basis is arbitrary (specs/zoo.md 4.7)."""
+    return shape[0] == shape[1]
 
 
 def _ref(function, **fixed):
@@ -76,6 +112,28 @@ CASES = {
         {"kappa": 0.8, "clip_snr": 0.5},
         _ref(reference.dana_star.dana_star_mk4, kappa=0.8, delta=8.0, clip=0.5, eps=1e-8),
         12,
+    ),
+    "muon": Case(
+        optim.Muon,
+        {"ema1": 0.1, "scale_rule": "match_rms_adamw", "iteration_dtype": "float32"},
+        _ref(reference.muon.muon, mu=0.9, nesterov=True, scale_rule="match_rms_adamw"),
+        4,
+        coupled=True,
+    ),
+    "normsgd": Case(
+        optim.NormSGD,
+        {"momentum": 0.9},
+        _ref(reference.normsgd.normsgd, mu=0.9, nesterov=True, eps=1e-8),
+        4,
+        coupled=True,
+    ),
+    "soap": Case(
+        optim.SOAP,
+        {"ema1": 0.1, "ema2": 0.04, "gram_ema": 0.1, "refresh_interval": 3},
+        _ref(reference.soap.soap, beta1=0.9, beta2=0.96, shampoo_beta=0.9, eps=1e-8, interval=3),
+        lambda shape: 4 * (2 * shape[0] * shape[1] + 2 * shape[0] ** 2 + 2 * shape[1] ** 2),
+        coupled=True,
+        determines=_is_square,
     ),
 }
 

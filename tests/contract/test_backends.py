@@ -6,9 +6,8 @@ from contract.cases import CASES, WEIGHT_DECAY
 from contract.runs import assert_bitwise, make_params, run, set_grads
 
 from logclock.optim import ADANA
-from logclock.rules import Spec
 
-ODD_SHAPES = ((300,), (7, 11), (513, 301), (), (0,), (1,), (33, 1, 2))
+ODD_SHAPES = ((300,), (7, 11), (513, 301), (), (0,), (1,), (33, 1, 2), (6, 6), (6, 6))
 
 
 def states(optimizer, params):
@@ -17,19 +16,26 @@ def states(optimizer, params):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_foreach_equals_loop_bitwise(case, dtype, threads):
+def test_foreach_equals_loop(case, dtype, threads):
+    """Bit for bit where the rule is elementwise; matrix products of a stack may be summed in another order."""
     torch.set_num_threads(threads)
     results = []
     for backend in ("loop", "foreach"):
-        params = make_params(ODD_SHAPES, dtype)
+        params = case.params(ODD_SHAPES, dtype, determined=True)
         optimizer = case.build(params, lr=1e-2, weight_decay=WEIGHT_DECAY, backend=backend, **case.settings)
         run(optimizer, params, range(6))
         results.append([*params, *states(optimizer, params)])
 
-    assert_bitwise(*results)
+    if case.is_elementwise:
+        assert_bitwise(*results)
+        return
+    for ours, theirs in zip(*results, strict=True):
+        # 6 updates of 1e-2 on parameters near 1; a basis is rotated by the rounding of the matrices it comes from
+        tolerance = {torch.float32: 2e-4, torch.float64: 1e-10, torch.bfloat16: 2e-2}[dtype]
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", sorted(Spec.family))
+@pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if case.is_elementwise))
 def test_compiled_is_close_to_loop_and_never_recompiles(name):
     """One graph for all shapes, no recompilation under running schedules, and rounding only.
 
@@ -67,7 +73,7 @@ def test_compiled_takes_new_shapes_without_a_new_graph():
 
 
 def test_wrapping_step_in_torch_compile_does_not_recompile(case):
-    params = make_params()
+    params = case.params()
     optimizer = case.build(params, lr=1e-2, weight_decay=WEIGHT_DECAY, **case.settings)
     step = torch.compile(optimizer.step)
     for t in range(2):
@@ -111,10 +117,10 @@ def test_compiled_says_what_to_do_when_compilation_is_off():
 @pytest.mark.parametrize("backend", ["loop", "foreach"])
 def test_strided_parameters_and_gradients_are_updated_in_place(case, backend):
     """A transposed parameter, a channels-last one, and gradients with strides of their own."""
-    contiguous = make_params(((6, 4), (2, 3, 4, 5)))
+    contiguous = case.params(((6, 4), (2, 3, 4, 5)))
     strided = [
         torch.nn.Parameter(contiguous[0].detach().T.contiguous().T),
-        torch.nn.Parameter(contiguous[1].detach().contiguous(memory_format=torch.channels_last)),
+        *[torch.nn.Parameter(p.detach().contiguous(memory_format=torch.channels_last)) for p in contiguous[1:]],
     ]
     storages = [p.data_ptr() for p in strided]
     ours = case.build(strided, lr=1e-2, backend=backend, **case.settings)

@@ -20,7 +20,7 @@ def test_every_optimizer_has_a_case():
 
 
 def test_equals_the_reference_under_running_schedules(case):
-    params = make_params(dtype=torch.float64)
+    params = case.params(dtype=torch.float64, determined=True)
     start = [p.detach().clone() for p in params]
     schedule = Cosine(total_steps=TOTAL_STEPS, warmup_steps=5, warmup_start=0.01, final=0.1)
     optimizer = case.build(params, lr=PEAK, weight_decay=WEIGHT_DECAY, **case.settings)
@@ -144,18 +144,18 @@ def test_descends_a_parabola_and_rosenbrock(case):
         (torch.tensor([3.0, -2.0]), lambda x: (x**2 * torch.tensor([1.0, 10.0])).sum(), 1e-2),
         (torch.tensor([-1.0, 1.5]), lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, 0.1),
     ):
-        param = torch.nn.Parameter(start.double())
+        param = torch.nn.Parameter(start.double().reshape(1, 2) if case.matrices_only else start.double())
         schedule = Cosine(total_steps=2500)
         lr = 1e-3 if case.build is SGD else 2e-2
         optimizer = case.build([param], lr=lr, weight_decay=0.0, **case.settings)
 
         for step in range(1, 2501):
             optimizer.zero_grad()
-            loss(param).backward()
+            loss(param.flatten()).backward()
             optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["peak_lr"] * schedule(step)
             optimizer.step()
 
-        assert loss(param).item() < target
+        assert loss(param.flatten()).item() < target
 
 
 def test_the_gain_is_a_value_of_one_optimizer():

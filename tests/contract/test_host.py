@@ -20,11 +20,11 @@ def build(case, params, **settings):
 
 def test_an_unknown_argument_is_a_type_error_with_a_suggestion(case):
     with pytest.raises(TypeError, match=r"weight_deca.*Did you mean 'weight_decay'"):
-        case.build(make_params(), weight_deca=0.1)
+        case.build(case.params(), weight_deca=0.1)
     with pytest.raises(TypeError, match=r"weight_deca.*Did you mean 'weight_decay'"):
-        case.build([{"params": make_params(), "weight_deca": 0.1}])
+        case.build([{"params": case.params(), "weight_deca": 0.1}])
     with pytest.raises(TypeError, match="backend='loop'"):
-        case.build(make_params(), foreach=True)
+        case.build(case.params(), foreach=True)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_an_unknown_argument_is_a_type_error_with_a_suggestion(case):
 )
 def test_bad_values_raise_errors_that_say_what_is_allowed(case, settings, error, message):
     with pytest.raises(error, match=message):
-        build(case, make_params(), **settings)
+        build(case, case.params(), **settings)
 
 
 def test_an_unknown_algorithm_is_named_with_its_nearest():
@@ -63,7 +63,7 @@ def test_the_signature_shows_the_hyperparameters(case):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("maximize", [False, True])
 def test_gradients_are_not_written(case, backend, dtype, maximize):
-    params = make_params(dtype=dtype)
+    params = case.params(dtype=dtype)
     optimizer = build(case, params, backend=backend, maximize=maximize)
     for step in range(3):
         set_grads(params, step)
@@ -76,7 +76,7 @@ def test_gradients_are_not_written(case, backend, dtype, maximize):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_maximize_is_minimizing_the_negative(case, backend):
-    up, down = make_params(), make_params()
+    up, down = case.params(), case.params()
     run(build(case, up, maximize=True, backend=backend), up, range(4), scale=1.0)
     run(build(case, down, backend=backend), down, range(4), scale=-1.0)
 
@@ -84,7 +84,7 @@ def test_maximize_is_minimizing_the_negative(case, backend):
 
 
 def test_a_late_parameter_gets_the_right_first_update(case):
-    early, late = make_params(((3, 2), (3, 2)))
+    early, late = case.params(((3, 2), (3, 2)))
     twin = nn.Parameter(late.detach().clone())
     optimizer, reference = build(case, [early, late]), build(case, [twin])
     for step in range(1, 8):
@@ -102,7 +102,7 @@ def test_a_late_parameter_gets_the_right_first_update(case):
 
 
 def test_parameters_without_gradients_are_skipped(case):
-    params = make_params()
+    params = case.params()
     before = [p.detach().clone() for p in params]
     optimizer = build(case, params)
     optimizer.step()
@@ -117,7 +117,7 @@ def test_a_tensor_lr_under_a_lambda_lr_equals_a_float_lr(case, backend):
     peak = torch.tensor(1e-2).item()
     results = []
     for lr in (peak, torch.tensor(peak)):
-        params = make_params()
+        params = case.params()
         optimizer = build(case, params, lr=lr, backend=backend)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step / 4, 0))
         for step in range(7):
@@ -134,7 +134,7 @@ def test_a_tensor_lr_under_a_lambda_lr_equals_a_float_lr(case, backend):
 
 
 def test_at_lr_zero_nothing_moves(case):
-    params = make_params()
+    params = case.params()
     before = [p.detach().clone() for p in params]
     optimizer = build(case, params)
     optimizer.param_groups[0]["lr"] = 0.0
@@ -167,9 +167,9 @@ def test_an_optimizer_built_below_its_peak_can_be_told_the_peak():
 
 
 def test_a_group_may_override_any_hyperparameter(case):
-    one, other = make_params(), make_params(seed=1)
+    one, other = case.params(), case.params(seed=1)
     optimizer = case.build([{"params": one}, {"params": other, "weight_decay": 0.25, "lr": 0.1}], lr=1e-2)
-    twin = make_params(seed=1)
+    twin = case.params(seed=1)
     reference = case.build(twin, lr=0.1, weight_decay=0.25)
     run(optimizer, other, range(3))
     run(reference, twin, range(3))
@@ -197,7 +197,7 @@ def test_a_group_may_name_another_algorithm():
 
 
 def test_add_param_group_after_steps(case):
-    params, added = make_params(), make_params(((2, 2),), seed=3)
+    params, added = case.params(), case.params(((2, 2),), seed=3)
     optimizer = build(case, params)
     run(optimizer, params, range(3))
     optimizer.add_param_group({"params": added, "weight_decay": 0.0})
@@ -208,22 +208,21 @@ def test_add_param_group_after_steps(case):
 
 
 def test_named_parameters_keep_their_names(case):
-    net = nn.Linear(3, 2)
+    net = nn.Linear(3, 2, bias=not case.matrices_only)
     optimizer = build(case, net.named_parameters())
 
-    assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
+    assert optimizer.param_groups[0]["param_names"] == [name for name, _ in net.named_parameters()]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_scalars_and_empty_tensors_are_fine(case, backend):
-    params = make_params(((), (0,), (0, 3), (1,)))
+    params = case.params(((), (1, 1), (0,), (0, 0), (0, 3), (1,)))
     before = params[0].item()
     optimizer = build(case, params, backend=backend)
     run(optimizer, params, range(2))
 
     assert params[0].item() != before
-    assert params[0].shape == ()
-    assert params[2].shape == (0, 3)
+    assert all(p.isfinite().all() for p in params)
 
 
 def test_sparse_gradients_raise_an_error_that_names_the_way_out(case):
@@ -237,11 +236,11 @@ def test_sparse_gradients_raise_an_error_that_names_the_way_out(case):
 
 def test_complex_parameters_raise_an_error_that_names_the_way_out(case):
     with pytest.raises(TypeError, match=rf"{case.build.__name__} does not support complex.*view_as_real"):
-        build(case, [nn.Parameter(torch.zeros(2, dtype=torch.complex64))])
+        build(case, [nn.Parameter(torch.zeros(2, 2, dtype=torch.complex64))])
 
 
 def test_step_runs_a_closure_and_returns_its_loss(case):
-    params = make_params()
+    params = case.params()
     optimizer = build(case, params)
 
     def closure():
@@ -251,12 +250,12 @@ def test_step_runs_a_closure_and_returns_its_loss(case):
         loss.backward()
         return loss
 
-    first, second = optimizer.step(closure), optimizer.step(closure)
-    assert second < first
+    first, _, third = (optimizer.step(closure) for _ in range(3))  # SOAP's first call makes no update
+    assert third < first
 
 
 def test_hooks_run_around_the_step(case):
-    params = make_params()
+    params = case.params()
     optimizer = build(case, params)
     calls = []
     optimizer.register_step_pre_hook(lambda *_: calls.append("pre"))
@@ -267,7 +266,7 @@ def test_hooks_run_around_the_step(case):
 
 
 def test_a_grad_scaler_skips_the_step_on_overflow(case):
-    params = make_params()
+    params = case.params()
     optimizer = build(case, params)
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     scaler.scale(sum(p.sum() for p in params)).backward()
@@ -285,12 +284,13 @@ def test_a_grad_scaler_skips_the_step_on_overflow(case):
 
 
 def test_current_scalars_are_those_of_the_latest_update(case):
-    params = make_params()
+    params = case.params()
     optimizer = build(case, params)
     run(optimizer, params, range(5))
 
     (scalars,) = optimizer.current_scalars()
-    assert scalars == pytest.approx(optimizer.spec(optimizer.param_groups[0]).scalars(5))
+    expected = optimizer.spec(optimizer.param_groups[0]).scalars(5)
+    assert scalars == pytest.approx({name: float(value) for name, value in expected.items()})
 
 
 def test_a_clock_that_float32_cannot_advance_raises():

@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logclock.config import from_dict, to_dict
-from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaStarMk4Spec, DanaStarSpec, SgdSpec, Spec
+from logclock.rules import (
+    AdamwSpec,
+    AdanaSpec,
+    DanaMk4Spec,
+    DanaStarMk4Spec,
+    DanaStarSpec,
+    MuonSpec,
+    NormsgdSpec,
+    SgdSpec,
+    SoapSpec,
+    Spec,
+)
 from logclock.rules.spec import lr_and_decay
 from logclock.schedules import (
     Constant,
@@ -45,6 +56,30 @@ CASES = {
     "dana-star": DanaStarSpec(**SHARED, **EMAS, **ADANA, clip_grad=None),
     "dana-star-mk4": DanaStarMk4Spec(
         **SHARED | {"decay_order": "before"}, **EMAS, **ADANA, clip_snr=0.25, gain_offset=0.0
+    ),
+    "muon": MuonSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        ema1=EMAS["ema1"],
+        nesterov=False,
+        scale_rule="match_rms_adamw",
+        num_iterations=6,
+        iteration_dtype="float32",
+        row_blocks=3,
+    ),
+    "normsgd": NormsgdSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        momentum=InverseTime(scale=1.0, offset=1.0),
+        nesterov=False,
+        eps=0.1,
+    ),
+    "soap": SoapSpec(
+        **SHARED | {"decay_coupling": "independent", "decay_order": "before"},
+        ema1=0.1,
+        ema2=0.01,
+        gram_ema=EMAS["ema1"],
+        eps=1e-6,
+        refresh_interval=3,
+        max_basis_size=64,
     ),
 }
 
@@ -114,7 +149,7 @@ def test_the_scalars_are_finite_numbers_at_any_age(name, t):
     for spec in (case(name), Spec.family.get(name)()):
         scalars = spec.scalars(t)
 
-        assert all(isinstance(value, float) for value in scalars.values())
+        assert all(isinstance(value, int | float) for value in scalars.values())
         assert all(math.isfinite(value) for key, value in scalars.items() if key not in bounds)
 
 
@@ -236,7 +271,7 @@ BAD_VALUES = [
     ({"clip_grad": -2.0}, r"clip_grad must be > 0 or None, got -2\.0"),
     ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1\.0"),
     ({"momentum": -0.1}, r"momentum must lie in \[0, 1\), got -0\.1"),
-    ({"nesterov": True}, r"momentum must be > 0 with nesterov=True, got 0\.0"),
+    ({"nesterov": True, "momentum": 0.0}, r"momentum must be > 0 with nesterov=True, got 0\.0"),
 ]
 
 

@@ -1,0 +1,26 @@
+"""Muon in float64, one matrix at a time (specs/zoo.md 4.5, 4.6)."""
+
+import numpy as np
+
+A, B, C = 3.4445, -4.7750, 2.0315
+
+
+def newton_schulz(matrix, steps=5):
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / (np.sqrt((x**2).sum()) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = A * x + (B * gram + C * gram @ gram) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def muon(theta, grads, *, lr, decay, mu, nesterov, scale_rule, blocks=1):
+    buffer = np.zeros_like(theta)
+    for t, g in enumerate(grads, start=1):
+        buffer = mu * buffer + (1 - mu) * g
+        direction = mu * buffer + (1 - mu) * g if nesterov else buffer
+        update = np.concatenate([newton_schulz(part) for part in np.split(direction, blocks)])
+        rows, cols = theta.shape[0] // blocks, theta.shape[1]
+        scale = 0.2 * np.sqrt(max(rows, cols)) if scale_rule == "match_rms_adamw" else np.sqrt(max(1, rows / cols))
+        theta = (1 - decay(t)) * theta - lr(t) * scale * update
+    return theta, buffer
