@@ -17,10 +17,15 @@ if TYPE_CHECKING:
         ADANA,
         SGD,
         AdamW,
+        AdEMAMix,
         DanaMK4,
         DanaStar,
         DanaStarMK4,
+        LaProp,
+        Lion,
+        NAdamW,
         ScheduledOptimizer,
+        Signum,
         from_spec,
         param_groups,
     )
@@ -41,7 +46,8 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "logclock.optim": "ADANA SGD AdamW DanaMK4 DanaStar DanaStarMK4 ScheduledOptimizer from_spec param_groups",
+    "logclock.optim": "ADANA SGD AdEMAMix AdamW DanaMK4 DanaStar DanaStarMK4 LaProp Lion NAdamW ScheduledOptimizer "
+    "Signum from_spec param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",
@@ -51,6 +57,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.s
 __all__ = [
     "ADANA",
     "SGD",
+    "AdEMAMix",
     "AdamW",
     "Constant",
     "Cosine",
@@ -59,12 +66,16 @@ __all__ = [
     "DanaStarMK4",
     "InverseTime",
     "Join",
+    "LaProp",
     "Ledger",
     "Linear",
+    "Lion",
+    "NAdamW",
     "PowerGrowth",
     "RunRecord",
     "Schedule",
     "ScheduledOptimizer",
+    "Signum",
     "Warmup",
     "WarmupStableDecay",
     "__version__",

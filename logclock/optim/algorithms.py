@@ -9,7 +9,19 @@ import torch
 from logclock.optim.optimizer import ScheduledOptimizer, signature_of
 from logclock.rules import Spec
 
-__all__ = ["ADANA", "SGD", "AdamW", "DanaMK4", "DanaStar", "DanaStarMK4"]
+__all__ = [
+    "ADANA",
+    "SGD",
+    "AdEMAMix",
+    "AdamW",
+    "DanaMK4",
+    "DanaStar",
+    "DanaStarMK4",
+    "LaProp",
+    "Lion",
+    "NAdamW",
+    "Signum",
+]
 
 
 class AlgorithmOptimizer(ScheduledOptimizer):
@@ -44,6 +56,26 @@ class AdamW(AlgorithmOptimizer, algorithm="adamw"):
                 raise TypeError("give betas or ema1 and ema2 (which are 1 - beta), not both.")
             hyperparameters |= {"ema1": 1 - betas[0], "ema2": 1 - betas[1]}
         super().__init__(params, lr, **hyperparameters)
+
+
+class NAdamW(AlgorithmOptimizer, algorithm="nadamw"):
+    pass
+
+
+class AdEMAMix(AlgorithmOptimizer, algorithm="ademamix"):
+    pass
+
+
+class LaProp(AlgorithmOptimizer, algorithm="laprop"):
+    pass
+
+
+class Lion(AlgorithmOptimizer, algorithm="lion"):
+    pass
+
+
+class Signum(AlgorithmOptimizer, algorithm="signum"):
+    pass
 
 
 class ADANA(AlgorithmOptimizer, algorithm="adana"):

@@ -1,5 +1,6 @@
 """What does an optimizer declare, and how do the papers' conventions become the numbers of one update?"""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -7,7 +8,17 @@ from logclock.config import Registry
 from logclock.rules.rule import Rule
 from logclock.schedules import Schedule, check, value_at
 
-__all__ = ["Coupling", "DecayOrder", "Spec", "check_slots", "lr_and_decay", "register"]
+__all__ = [
+    "Coupling",
+    "DecayOrder",
+    "Spec",
+    "bias_corrections",
+    "check_bias_correction",
+    "check_slots",
+    "lr_and_decay",
+    "register",
+    "total_weight",
+]
 
 Coupling = Literal["independent", "coupled"]
 """Whether decay is multiplied by s(t) = lr / peak_lr (independent) or by lr itself (coupled, as torch does)."""
@@ -58,6 +69,31 @@ def lr_and_decay(spec: Any, t: float, lr: Any = None) -> tuple[Any, Any]:
     return (lr * (1 - decay) if spec.decay_order == "after" else lr), decay
 
 
+def total_weight(ema: float, t: float) -> float:
+    """Return 1 - beta^t, the sum of the weights of t samples in a constant average: by which its bias is corrected."""
+    return 1.0 if ema == 1 else -math.expm1(t * math.log1p(-ema))
+
+
+def bias_corrections(spec: Any, t: float) -> tuple[float, float]:
+    """Return c1 = 1 / (1 - beta1^t) and c2 = 1 / sqrt(1 - beta2^t) for m and sqrt(v), or 1 and 1 without correction."""
+    if not spec.bias_correction:
+        return 1.0, 1.0
+    return 1 / total_weight(spec.ema1, t), total_weight(spec.ema2, t) ** -0.5
+
+
+def check_bias_correction(spec: Any) -> None:
+    """Raise a ValueError for scheduled ema1 or ema2 with `bias_correction=True`."""
+    constant = not isinstance(spec.ema1, Schedule) and not isinstance(spec.ema2, Schedule)
+    advice = "beta^t is the bias of a constant average only; set bias_correction=False for scheduled averages."
+    check(
+        constant or not spec.bias_correction,
+        "ema1 and ema2",
+        "be numbers with bias_correction=True",
+        (spec.ema1, spec.ema2),
+        advice=advice,
+    )
+
+
 def check_slots(spec: Any) -> None:
     """Raise a ValueError for a shared hyperparameter that is out of range."""
     advice = "It is the peak; freeze parameters with requires_grad_(False) instead of lr = 0."
@@ -66,7 +102,7 @@ def check_slots(spec: Any) -> None:
         check(spec.eps >= 0, "eps", "be >= 0", spec.eps)
     if not isinstance(spec.weight_decay, Schedule):
         check(spec.weight_decay >= 0, "weight_decay", "be >= 0", spec.weight_decay)
-    for name in ("ema1", "ema2"):
+    for name in ("ema1", "ema2", "ema_slow"):
         slot = getattr(spec, name, None)
         if isinstance(slot, int | float):
             check(0 < slot <= 1, name, "lie in (0, 1]", slot, advice="It is 1 - beta, the weight of the new sample.")

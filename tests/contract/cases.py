@@ -8,11 +8,16 @@ from collections.abc import Callable
 
 import reference.adamw
 import reference.adana
+import reference.ademamix
 import reference.dana_star
+import reference.laprop
+import reference.lion
+import reference.nadamw
 import reference.sgd
+import reference.signum
 
 import logclock.optim as optim
-from logclock.schedules import log_time_decay
+from logclock.schedules import HalfLifeRamp, LinearRamp, log_time_decay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Case:
         reference: Float64 numpy run `(theta, grads, *, lr, decay) -> (theta, *states)` with lr, decay functions of t.
         state_bytes: State per float32 parameter.
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
+        jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
     """
 
     build: type
@@ -32,6 +38,7 @@ class Case:
     reference: Callable
     state_bytes: int
     coupled: bool = False
+    jumps: bool = False
 
 
 def _ref(function, **fixed):
@@ -76,6 +83,47 @@ CASES = {
         {"kappa": 0.8, "clip_snr": 0.5},
         _ref(reference.dana_star.dana_star_mk4, kappa=0.8, delta=8.0, clip=0.5, eps=1e-8),
         12,
+    ),
+    "nadamw": Case(
+        optim.NAdamW,
+        {"ema1": 0.1, "ema2": 0.02},
+        _ref(reference.nadamw.nadamw, beta1=0.9, beta2=0.98, eps=1e-8),
+        8,
+        coupled=True,
+    ),
+    "ademamix": Case(
+        optim.AdEMAMix,
+        {
+            "ema2": 0.02,
+            "ema_slow": HalfLifeRamp(start=0.1, end=0.01, steps=30),
+            "gain": LinearRamp(start=0.0, end=3.0, steps=30),
+        },
+        _ref(reference.ademamix.ademamix, beta1=0.9, beta2=0.98, beta3=0.99, alpha=3.0, warmup=30, eps=1e-8),
+        12,
+        coupled=True,
+    ),
+    "lion": Case(
+        optim.Lion,
+        {"ema1": 0.05, "ema2": 0.02},
+        _ref(reference.lion.lion, beta1=0.95, beta2=0.98),
+        4,
+        coupled=True,
+        jumps=True,
+    ),
+    "signum": Case(
+        optim.Signum,
+        {"ema1": 0.05, "nesterov": True},
+        _ref(reference.signum.signum, mu=0.95, nesterov=True),
+        4,
+        coupled=True,
+        jumps=True,
+    ),
+    "laprop": Case(
+        optim.LaProp,
+        {"ema1": 0.1, "ema2": 0.02},
+        _ref(reference.laprop.laprop, beta1=0.9, beta2=0.98, eps=1e-15),
+        8,
+        coupled=True,
     ),
 }
 
