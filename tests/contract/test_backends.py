@@ -36,7 +36,7 @@ def test_compiled_is_close_to_loop_and_never_recompiles(name):
     Bound: after 8 updates every parameter is within 4 units in the last place of the larger of its size and 1 (the
     size of these parameters): one for each update's store would be 8; contracted multiply-adds and another order of
     operations stay below that because an update moves a parameter by 1e-2 of its size. A rule that takes a sign may
-    turn where its average is a rounding error: of 160,000 coordinates in 8 updates that expects 0.2.
+    turn where its average is a rounding error: once in 4e7 updates of a coordinate (measured), here 1e6 of them.
     """
     case = CASES[name]
     compiled, reference = make_params(ODD_SHAPES), make_params(ODD_SHAPES)
