@@ -189,8 +189,22 @@ def _adana_frozen_gain(lr: float, total_steps: int, kappa: float) -> Spec:
 
 
 def _adana_constant_ema2(lr: float, total_steps: int, kappa: float) -> Spec:
-    """ADANA with AdamW's second moment, ema2 = 0.001: does a short memory in v go with a long one in m?"""
-    return dataclasses.replace(_adana(lr, total_steps, kappa), ema2=0.001)
+    """ADANA with AdamW's second moment, ema2 = 0.001: does a short memory in v go with a long one in m?
+
+    Bias-corrected, as it is in AdamW: ADANA's rule with ema2 = 0.001 divides by a root that starts 30 times too small,
+    which would be a question of its own. AdEMAMix's rule with the gradient in the place of its fast average is ADANA's.
+    """
+    adana = _adana(lr, total_steps, kappa)
+    return AdemamixSpec(
+        lr=lr,
+        ema1=1.0,
+        ema2=0.001,
+        ema_slow=log_time_ema(DELTA),
+        gain=PowerGrowth(kappa=kappa),
+        weight_decay=adana.weight_decay,
+        decay_coupling=adana.decay_coupling,
+        decay_order=adana.decay_order,
+    )
 
 
 def _adana_undamped(lr: float, total_steps: int, kappa: float) -> Spec:

@@ -5,8 +5,8 @@ import torch
 from contract.cases import CASES
 from contract.runs import assert_bitwise, make_params, run
 
-from logclock import AdamW, AdEMAMix, LaProp, Lion, NAdamW, Signum
-from logclock.schedules import Constant, log_time_ema
+from logclock import ADANA, AdamW, AdEMAMix, LaProp, Lion, NAdamW, Signum
+from logclock.schedules import Constant, PowerGrowth, log_time_ema
 
 SIGNS = ["lion", "signum"]
 RATIOS = ["adamw", "nadamw", "ademamix", "laprop", "adana", "dana-mk4", "dana-star", "dana-star-mk4"]
@@ -58,6 +58,20 @@ TWINS = {
         {"lr": 1e-3, "gain": 4.0, "ema_slow": 0.1, **NO_BIAS, "weight_decay": 0.5},
         AdamW,
         {"lr": 5e-3, "weight_decay": 0.1, **NO_BIAS},
+        1e-12,
+    ),
+    "AdEMAMix with the gradient in place of its fast average is ADANA": (
+        AdEMAMix,
+        {
+            "ema1": 1.0,
+            "ema2": log_time_ema(6.0),
+            "ema_slow": log_time_ema(6.0),
+            "gain": PowerGrowth(kappa=0.8),
+            "decay_coupling": "independent",
+            **NO_BIAS,
+        },
+        ADANA,
+        {"kappa": 0.8, "delta": 6.0},
         1e-12,
     ),
     "AdEMAMix takes a constant schedule for a number": (
