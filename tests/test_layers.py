@@ -33,7 +33,7 @@ LEAVES = {"version"}  # imports nothing, and anything may import it
 
 WITHOUT_TORCH = {"config", "schedules", "records", "analysis", "report"}
 # In rules, torch stands behind the vocabulary; a matrix rule, written with torch, is added here.
-TORCH_IN_RULES = {"rules/ops.py"}
+TORCH_IN_RULES = {f"rules/{name}.py" for name in ("ops", "muon", "normsgd", "soap")}
 
 
 def room_of(path):

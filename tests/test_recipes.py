@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -5,8 +6,10 @@ import pytest
 from logclock.config import from_dict, to_dict
 from logclock.recipes import RECIPES, VARIANTS, adana_paper, demo, get_recipe
 from logclock.recipes.adana_paper import LR_RULES, peak_lr
+from logclock.recipes.conventions import study_optimizer, study_schedule
 from logclock.recipes.demo import PEAK_LR
-from logclock.rules import AdamwSpec, AdanaSpec
+from logclock.rules import AdamwSpec, AdanaSpec, AdemamixSpec
+from logclock.schedules import Constant, InverseTime
 from logclock.train import RunConfig
 
 # Table 5.4 of the study's figures, three significant digits: peak learning rates at batches of 32 x 2048.
@@ -16,6 +19,8 @@ PRINTED_LR = {
     "adana": [4.39e-3, 2.51e-3, 1.30e-3, 7.14e-4, 3.38e-4, 1.98e-4, 9.36e-5, 3.63e-5],
     "dana-mk4": [4.25e-3, 2.31e-3, 1.16e-3, 6.30e-4, 2.94e-4, 1.71e-4, 7.99e-5, 3.05e-5],
     "dana-star-mk4": [4.27e-3, 3.26e-3, 1.98e-3, 1.10e-3, 4.86e-4, 2.64e-4, 1.10e-4, 3.65e-5],
+    "ademamix": [4.58e-3, 2.81e-3, 1.62e-3, 9.87e-4, 5.35e-4, 3.47e-4, 1.88e-4, 8.70e-5],
+    "ademamix-log-time-decay": [5.47e-3, 3.28e-3, 1.84e-3, 1.10e-3, 5.82e-4, 3.70e-4, 1.95e-4, 8.74e-5],
 }
 HEADS = [3, 4, 6, 8, 12, 16, 24, 40]
 
@@ -63,17 +68,127 @@ def test_paper_schedules_follow_from_the_length():
     assert config.optimizer.scalars(steps)["decay"] == pytest.approx(4 / (1395 + steps))
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "total"), [("adamw", 2.20), ("adamw-log-time-decay", 6.84), ("adana", 6.84), ("dana-star-mk4", 6.84)]
-)
+# The sum of s(t) lambda(t) over a run, tabulated for omega = 4 and T = 13,950: lambda = omega / T, omega / (T / 10 + t)
+# and omega / (1 + t). The strong decay is constant and must sum to what the log-time one does.
+CONSTANT_DECAY, LOG_TIME_DECAY, EARLY_DECAY = 2.20, 6.84, 16.8
+SHRINKAGE = {
+    CONSTANT_DECAY: ["adamw", "nadamw", "laprop", "lion", "signum", "ademamix", "adana-constant-decay"],
+    LOG_TIME_DECAY: [
+        "adamw-log-time-decay",
+        "adamw-strong-decay",
+        "ademamix-log-time-decay",
+        "log-adam",
+        "log-adam-nesterov",
+        "adana",
+        "adana-frozen-gain",
+        "adana-constant-ema2",
+        "adana-undamped",
+        "adana-plus-one",
+        "dana-mk4",
+        "dana-star",
+        "dana-star-mk4",
+    ],
+    EARLY_DECAY: ["adamw-early-decay", "adana-early-decay"],
+}
+
+
+@pytest.mark.parametrize(("optimizer", "total"), [(name, total) for total in SHRINKAGE for name in SHRINKAGE[total]])
 def test_total_shrinkage_is_the_studys(optimizer, total):
-    """The sum of s(t) lambda(t) over a run, as tabulated for omega = 4 and T = 13,950."""
-    config = adana_paper(optimizer, heads=6)
+    steps = 13_950
+    spec, schedule = study_optimizer(optimizer, lr=0.01, total_steps=steps), study_schedule(steps)
 
-    lr = [config.optimizer.lr * config.lr_schedule(t) for t in range(1, config.total_steps + 1)]
-    shrinkage = sum(config.optimizer.scalars(t, lr=value)["decay"] for t, value in enumerate(lr, start=1))
+    shrinkage = sum(spec.scalars(t, lr=0.01 * schedule(t))["decay"] for t in range(1, steps + 1))
 
-    assert shrinkage == pytest.approx(total, abs=0.005)
+    assert shrinkage == pytest.approx(total, abs=0.05 if total == EARLY_DECAY else 0.005)
+
+
+@pytest.mark.parametrize("steps", [1000, 5000, 13_950])
+def test_the_strong_decay_is_constant_and_about_three_times_adamws(steps):
+    strong = study_optimizer("adamw-strong-decay", lr=0.01, total_steps=steps).weight_decay
+
+    assert isinstance(strong, Constant)
+    assert strong.value / (4 / steps) == pytest.approx(6.84 / 2.20, rel=0.02)
+
+
+# What each ablation changes in the study's ADANA or AdamW, at T = 2000 and kappa = 0.85.
+ABLATIONS = [
+    ("adana", "log-adam-nesterov", {"gain": 1.0}),
+    ("adana", "adana-frozen-gain", {"gain": pytest.approx(2001**0.15)}),
+    ("adana", "adana-undamped", {"kappa": 0.0}),
+    ("adana", "adana-plus-one", {"gain_offset": 1.0}),
+    ("adana", "adana-constant-decay", {"weight_decay": Constant(value=0.002)}),
+    ("adana", "adana-early-decay", {"weight_decay": InverseTime(scale=4.0, offset=1)}),
+    (
+        "adamw",
+        "adamw-log-time-decay",
+        {"weight_decay": InverseTime(scale=4.0, offset=200), "decay_order": "after"},
+    ),
+    ("adamw", "adamw-early-decay", {"weight_decay": InverseTime(scale=4.0, offset=1), "decay_order": "after"}),
+    ("ademamix", "ademamix-log-time-decay", {"weight_decay": InverseTime(scale=4.0, offset=200)}),
+]
+
+
+@pytest.mark.parametrize(("base", "name", "changes"), ABLATIONS)
+def test_an_ablation_changes_what_it_says_and_nothing_else(base, name, changes):
+    whole, ablation = (study_optimizer(n, lr=0.01, total_steps=2000) for n in (base, name))
+
+    fields = [f.name for f in dataclasses.fields(whole)]
+    changed = {f: getattr(ablation, f) for f in fields if getattr(ablation, f) != getattr(whole, f)}
+    assert type(ablation) is type(whole)
+    assert changed == changes
+
+
+def test_adana_with_a_constant_ema2_differs_from_adana_in_v_alone():
+    adana, constant = (study_optimizer(n, lr=0.01, total_steps=2000) for n in ("adana", "adana-constant-ema2"))
+
+    for t in (1, 100, 2000):
+        ours, whole = constant.scalars(t), adana.scalars(t)
+        assert ours == whole | {"ema2": pytest.approx(0.001 / (1 - 0.999**t))}  # Adam's average with its bias corrected
+
+
+def test_log_adam_is_adana_without_the_gradient_term():
+    adana, log_adam = (study_optimizer(n, lr=0.01, total_steps=2000) for n in ("adana", "log-adam"))
+
+    for t in (1, 100, 2000):
+        ours, whole = log_adam.scalars(t), adana.scalars(t)
+        assert (ours["correction1"], ours["correction2"]) == (1.0, 1.0)
+        assert {k: ours[k] for k in ("lr", "ema1", "ema2", "eps", "decay")} == {
+            k: whole[k] for k in ("lr", "ema1", "ema2", "eps", "decay")
+        }
+
+
+def test_log_time_ademamix_ends_at_the_studys_values():
+    steps = 13_950
+    spec = study_optimizer("ademamix", lr=0.01, total_steps=steps)
+
+    assert isinstance(spec, AdemamixSpec)
+    assert spec.scalars(steps)["ema_slow"] == pytest.approx(8 / steps)
+    assert spec.scalars(steps)["gain"] == pytest.approx(steps**0.25)
+    assert spec.scalars(steps // 2)["gain"] == pytest.approx(steps**0.25 / 2)
+    # adana.md 1.8: the slow average is log-time, 1 - beta3(t) near 8 / (t + 76)
+    for t in (100, 1000, 10_000):
+        assert spec.scalars(t)["ema_slow"] == pytest.approx(8 / (t + 76), rel=0.03)
+
+
+def test_ademamix_has_the_kappa_of_its_own_runs_unless_told():
+    def gain(kappa=None):
+        return study_optimizer("ademamix", lr=0.01, total_steps=100, kappa=kappa).scalars(100)["gain"]
+
+    assert (gain(), gain(kappa=0.5)) == pytest.approx((100**0.25, 10.0))
+    with pytest.raises(ValueError, match=r"'ademamix' at kappa 0\.85"):
+        adana_paper("ademamix", kappa=0.85)
+
+
+def test_ademamix_needs_more_updates_than_delta():
+    with pytest.raises(ValueError, match="total_steps must exceed delta = 8 for AdEMAMix, got 8"):
+        study_optimizer("ademamix", lr=0.01, total_steps=8)
+
+
+def test_lion_and_signum_have_the_settings_of_language_model_benchmarks():
+    lion, signum = (study_optimizer(n, lr=1e-3, total_steps=2000) for n in ("lion", "signum"))
+
+    assert (lion.ema1, lion.ema2) == (0.1, 0.01)
+    assert (signum.ema1, signum.nesterov) == (0.05, True)
 
 
 def test_paper_protocol():
@@ -96,8 +211,19 @@ def test_a_learning_rate_that_was_never_fitted_is_an_error():
         peak_lr("adana", non_embedding_params=1, kappa=0.7)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("optimizer", VARIANTS)
+FITTED = {name for name, _ in LR_RULES}
+
+
+@pytest.mark.parametrize("optimizer", sorted(set(VARIANTS) - FITTED))
+def test_the_paper_recipe_refuses_optimizers_without_a_fitted_rate(optimizer):
+    with pytest.raises(ValueError, match=f"no learning-rate rule for '{optimizer}'.*Known: adamw, .*study_optimizer"):
+        adana_paper(optimizer, heads=6)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "optimizer"),
+    [(recipe, name) for recipe in RECIPES for name in VARIANTS if recipe != "adana_paper" or name in FITTED],
+)
 def test_every_recipe_builds_every_optimizer(recipe, optimizer):
     config = get_recipe(recipe)(optimizer, heads=2, seed=5, total_steps=200)
 

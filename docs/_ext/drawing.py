@@ -141,6 +141,78 @@ def adamw_panels() -> list[Panel]:
     ]
 
 
+def adam_like_panels(name: str, weights: dict[str, str]) -> list[Panel]:
+    """Return the panels of an optimizer that takes AdamW's place; `weights` are scalars to show, by label."""
+    spec = study(name)
+    emas = {
+        "ema1 = 1 - beta1": scalar(spec, "ema1"),
+        "ema2 = 1 - beta2": scalar(spec, "ema2"),
+    }
+    factors = {label: scalar(spec, weight) for label, weight in weights.items()}
+    return [
+        Panel("weight of the newest sample", emas),
+        Panel("factors in the update", factors),
+        multiplier_panel(),
+        Panel("removed by decay per update", {"4 / T": scalar(spec, "decay")}),
+    ]
+
+
+def sign_panels(name: str) -> list[Panel]:
+    """Return the panels of an optimizer that takes signs: the learning rate is the step."""
+    spec = study(name)
+    emas = {
+        ema: scalar(spec, ema)
+        for ema in ("ema1", "ema2")
+        if ema in spec.rule.scalar_names
+    }
+    return [
+        Panel("weight of the newest gradient", emas),
+        Panel("removed by decay per update", {"4 / T": scalar(spec, "decay")}),
+    ]
+
+
+def matrix_panels(name: str) -> list[Panel]:
+    """Return the panels of an optimizer of hidden matrices."""
+    return [multiplier_panel(), *sign_panels(name)]
+
+
+def normsgd_panels() -> list[Panel]:
+    """Return the panels of NormSGD: the learning rate is the length of a step."""
+    spec = study("normsgd")
+    return [
+        multiplier_panel(),
+        Panel("momentum", {"mu": scalar(spec, "momentum")}),
+        Panel("removed by decay per update", {"4 / T": scalar(spec, "decay")}),
+    ]
+
+
+def ademamix_panels() -> list[Panel]:
+    """Return the panels of log-time AdEMAMix beside ADANA."""
+    spec, adana = study("ademamix"), study("adana")
+    emas = {
+        "ema_slow": scalar(spec, "ema_slow"),
+        "ADANA's ema1": scalar(adana, "ema1"),
+        "AdamW ema1": scalar(spec, "ema1"),
+        "AdamW ema2": scalar(spec, "ema2"),
+    }
+    gains = {
+        "gain on the slow average": scalar(spec, "gain"),
+        "ADANA's gain": scalar(adana, "gain"),
+    }
+    decays = {
+        "ademamix, 4 / T": scalar(spec, "decay"),
+        "ademamix-log-time-decay": scalar(
+            study("ademamix-log-time-decay"), "decay"
+        ),
+    }
+    return [
+        Panel("weight of the newest gradient", emas),
+        Panel("gain on the momentum", gains, SEMILOG),
+        multiplier_panel(),
+        Panel("removed by decay per update", decays),
+    ]
+
+
 def adana_panels() -> list[Panel]:
     """Return the panels of ADANA, with the gain for several kappa."""
     spec = study("adana")
@@ -259,6 +331,19 @@ def star_panels(name: str, cls: type[Spec]) -> list[Panel]:
 OPTIMIZERS: dict[str, Callable[[], list[Panel]]] = {
     "sgd": sgd_panels,
     "adamw": adamw_panels,
+    "nadamw": lambda: adam_like_panels(
+        "nadamw",
+        {"on the gradient": "grad_weight", "on the average": "momentum_weight"},
+    ),
+    "laprop": lambda: adam_like_panels(
+        "laprop", {"correction1": "correction1", "correction2": "correction2"}
+    ),
+    "ademamix": ademamix_panels,
+    "lion": lambda: sign_panels("lion"),
+    "signum": lambda: sign_panels("signum"),
+    "muon": lambda: matrix_panels("muon"),
+    "soap": lambda: matrix_panels("soap"),
+    "normsgd": normsgd_panels,
     "adana": adana_panels,
     "dana-mk4": dana_mk4_panels,
     "dana-star": lambda: star_panels("dana-star", DanaStarSpec),

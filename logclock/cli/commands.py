@@ -218,7 +218,7 @@ def list_names() -> int:
     for title, entries in sections.items():
         print(f"{title}:")
         for name, description in entries:
-            print(f"  {name:<22}{description}")
+            print(f"  {name:<25}{description}")
     return 0
 
 

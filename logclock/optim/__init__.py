@@ -1,6 +1,21 @@
 """Optimizers: torch.optim.Optimizer subclasses over the registered rules, and parameter groups for language models."""
 
-from logclock.optim.algorithms import ADANA, SGD, SOAP, AdamW, DanaMK4, DanaStar, DanaStarMK4, Muon, NormSGD
+from logclock.optim.algorithms import (
+    ADANA,
+    SGD,
+    SOAP,
+    AdamW,
+    AdEMAMix,
+    DanaMK4,
+    DanaStar,
+    DanaStarMK4,
+    LaProp,
+    Lion,
+    Muon,
+    NAdamW,
+    NormSGD,
+    Signum,
+)
 from logclock.optim.groups import assign_groups, assign_matrices, matrix_param_groups, param_groups
 from logclock.optim.optimizer import ScheduledOptimizer, from_spec, group_of
 
@@ -8,13 +23,18 @@ __all__ = [
     "ADANA",
     "SGD",
     "SOAP",
+    "AdEMAMix",
     "AdamW",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",
+    "LaProp",
+    "Lion",
     "Muon",
+    "NAdamW",
     "NormSGD",
     "ScheduledOptimizer",
+    "Signum",
     "assign_groups",
     "assign_matrices",
     "from_spec",

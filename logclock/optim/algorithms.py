@@ -9,7 +9,22 @@ import torch
 from logclock.optim.optimizer import ScheduledOptimizer, signature_of
 from logclock.rules import Spec
 
-__all__ = ["ADANA", "SGD", "SOAP", "AdamW", "DanaMK4", "DanaStar", "DanaStarMK4", "Muon", "NormSGD"]
+__all__ = [
+    "ADANA",
+    "SGD",
+    "SOAP",
+    "AdEMAMix",
+    "AdamW",
+    "DanaMK4",
+    "DanaStar",
+    "DanaStarMK4",
+    "LaProp",
+    "Lion",
+    "Muon",
+    "NAdamW",
+    "NormSGD",
+    "Signum",
+]
 
 
 class AlgorithmOptimizer(ScheduledOptimizer):
@@ -44,6 +59,26 @@ class AdamW(AlgorithmOptimizer, algorithm="adamw"):
                 raise TypeError("give betas or ema1 and ema2 (which are 1 - beta), not both.")
             hyperparameters |= {"ema1": 1 - betas[0], "ema2": 1 - betas[1]}
         super().__init__(params, lr, **hyperparameters)
+
+
+class NAdamW(AlgorithmOptimizer, algorithm="nadamw"):
+    pass
+
+
+class AdEMAMix(AlgorithmOptimizer, algorithm="ademamix"):
+    pass
+
+
+class LaProp(AlgorithmOptimizer, algorithm="laprop"):
+    pass
+
+
+class Lion(AlgorithmOptimizer, algorithm="lion"):
+    pass
+
+
+class Signum(AlgorithmOptimizer, algorithm="signum"):
+    pass
 
 
 class ADANA(AlgorithmOptimizer, algorithm="adana"):

@@ -1,7 +1,7 @@
 """How were the study's Enoki runs set up, at any size of the ladder?"""
 
 from logclock.models import EnokiConfig
-from logclock.recipes.conventions import GRAD_CLIP, KAPPA, check_variant, study_optimizer, study_schedule
+from logclock.recipes.conventions import GRAD_CLIP, check_variant, default_kappa, study_optimizer, study_schedule
 from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, RunConfig
 
 __all__ = ["adana_paper", "peak_lr"]
@@ -12,6 +12,8 @@ SEQUENCE_LENGTH = 2048
 LR_RULES: dict[tuple[str, float | None], tuple[float, float, float]] = {
     ("adamw", None): (12.8, 1.67e4, -0.515),
     ("adamw-log-time-decay", None): (65.7, 9.83e3, -0.608),
+    ("ademamix", 0.75): (4.51, 6.71e3, -0.503),
+    ("ademamix-log-time-decay", 0.75): (7.28, 8.43e3, -0.525),
     ("adana", 0.75): (12.7, 9.55e3, -0.624),
     ("adana", 0.80): (17.6, 3.66e4, -0.624),
     ("adana", 0.85): (22.5, 1.22e5, -0.618),
@@ -26,28 +28,32 @@ LR_RULES: dict[tuple[str, float | None], tuple[float, float, float]] = {
 """(a, b, d) of peak_lr = a (b + P)^d at batches of 32 x 2048 tokens, by optimizer and kappa; the study's fits."""
 
 
-def peak_lr(optimizer: str, *, non_embedding_params: int, kappa: float = KAPPA) -> float:
+def peak_lr(optimizer: str, *, non_embedding_params: int, kappa: float | None = None) -> float:
     """Return the study's peak learning rate a (b + P)^d.
 
     Args:
         optimizer: A name of `conventions.VARIANTS`.
         non_embedding_params: P.
-        kappa: Damping exponent, where the optimizer has one.
+        kappa: Damping exponent, where the optimizer has one; the study's if None.
 
     Raises:
         ValueError: The study fitted no rule for it.
     """
+    kappa = default_kappa(optimizer) if kappa is None else kappa
     rule = LR_RULES.get((optimizer, None)) or LR_RULES.get((optimizer, kappa))
     if rule is None:
         known = ", ".join(name if k is None else f"{name} at kappa {k:g}" for name, k in LR_RULES)
-        raise ValueError(f"the study has no learning-rate rule for {optimizer!r} at kappa {kappa:g}. Known: {known}.")
+        advice = "Give another optimizer a rate of your own with conventions.study_optimizer."
+        raise ValueError(
+            f"the study has no learning-rate rule for {optimizer!r} at kappa {kappa:g}. Known: {known}. {advice}"
+        )
     a, b, d = rule
     lr: float = a * (b + non_embedding_params) ** d
     return lr
 
 
 def adana_paper(
-    optimizer: str, *, heads: int = 6, seed: int = 0, total_steps: int | None = None, kappa: float = KAPPA
+    optimizer: str, *, heads: int = 6, seed: int = 0, total_steps: int | None = None, kappa: float | None = None
 ) -> RunConfig:
     """Enoki on FineWeb with the study's learning-rate rules, 20 tokens per parameter; needs an accelerator.
 
@@ -59,11 +65,14 @@ def adana_paper(
     own during training and all of it at the end.
 
     Args:
-        optimizer: A name of `conventions.VARIANTS`.
+        optimizer: A name of `conventions.VARIANTS` for which the study fitted a learning rate.
         heads: The size; the published ladder is 6 to 24 in steps of 2 and, sparser, up to 44.
         seed: Seed of the initial weights and of the data order.
         total_steps: Updates; None for floor(20 D / 65536).
-        kappa: Damping exponent, where the optimizer has one.
+        kappa: Damping exponent, where the optimizer has one; the study's if None.
+
+    Raises:
+        ValueError: The study fitted no learning rate for this optimizer.
     """
     check_variant(optimizer)
     model = EnokiConfig(heads=heads)

@@ -19,7 +19,28 @@ HEAD_DIM = 16
 PEAK_LR = {
     "adamw": 8e-3,
     "adamw-log-time-decay": 8e-3,
+    "adamw-strong-decay": 8e-3,
+    "adamw-early-decay": 8e-3,
+    "nadamw": 8e-3,
+    "laprop": 8e-3,
+    "lion": 8e-4,
+    "signum": 8e-4,
+    "ademamix": 4.5e-3,
+    "ademamix-log-time-decay": 4.5e-3,
+    "log-adam": 8e-3,
+    "log-adam-nesterov": 2.5e-3,
+    "muon": 8e-3,
+    "muon-adana": 8e-3,
+    "muon-dana-star-mk4": 8e-3,
+    "soap": 8e-3,
+    "normsgd": 5e-2,
     "adana": 2.5e-3,
+    "adana-frozen-gain": 2.5e-3,
+    "adana-constant-ema2": 2.5e-3,
+    "adana-undamped": 2.5e-3,
+    "adana-plus-one": 2.5e-3,
+    "adana-constant-decay": 2.5e-3,
+    "adana-early-decay": 2.5e-3,
     "dana-mk4": 2.5e-3,
     "dana-star": 4e-3,
     "dana-star-mk4": 4e-3,
@@ -28,7 +49,8 @@ PEAK_LR = {
 
 For `adamw`, `adana` and `dana-star-mk4` near the minimum of a parabola in ln(lr) through full-length runs at three
 rates, a factor 2 apart, with the best in the middle or (ADANA) 0.004 nats from it; see experiments/LOG.md. The others
-take the rate of their nearest relative.
+are not measured: they take the rate of their nearest relative, the two that take signs a tenth of AdamW's, AdEMAMix one
+between AdamW's and ADANA's, and NormSGD's is the length of an update, not the size of its elements.
 """
 
 
@@ -36,7 +58,8 @@ def demo(optimizer: str, *, heads: int = HEADS, seed: int = 0, total_steps: int 
     """A micro Enoki on real English text (`essentials`), minutes on a CPU.
 
     Conventions of the study: 2 % warm-up, cosine to 10 %, gradient norm at most 0.5, omega 4 (constant decay omega / T
-    for AdamW, log-time decay with offset T / 10 for the others), delta 8, kappa 0.85.
+    for AdamW and what stands in its place, log-time decay with offset T / 10 for ADANA's family, unless the name says
+    otherwise), delta 8, kappa 0.85 (AdEMAMix 0.75).
 
     Args:
         optimizer: A name of `conventions.VARIANTS`.

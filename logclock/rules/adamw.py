@@ -5,8 +5,17 @@ from typing import Any
 
 from logclock.rules.ops import sqrt
 from logclock.rules.rule import elementwise
-from logclock.rules.spec import Coupling, DecayOrder, Spec, check_slots, lr_and_decay, register, total_weight
-from logclock.schedules import Schedule, Slot, check, value_at
+from logclock.rules.spec import (
+    Coupling,
+    DecayOrder,
+    Spec,
+    bias_corrections,
+    check_bias_correction,
+    check_slots,
+    lr_and_decay,
+    register,
+)
+from logclock.schedules import Slot, value_at
 
 
 @elementwise
@@ -63,26 +72,18 @@ class AdamwSpec(Spec):
 
     def __post_init__(self) -> None:
         check_slots(self)
-        constant = not isinstance(self.ema1, Schedule) and not isinstance(self.ema2, Schedule)
-        advice = "beta^t is the bias of a constant average only; set bias_correction=False for scheduled averages."
-        check(
-            constant or not self.bias_correction,
-            "ema1 and ema2",
-            "be numbers with bias_correction=True",
-            (self.ema1, self.ema2),
-            advice=advice,
-        )
+        check_bias_correction(self)
 
     def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
         """Return the scalars of update t."""
         lr, decay = lr_and_decay(self, t, lr)
-        ema1, ema2 = value_at(self.ema1, t), value_at(self.ema2, t)
+        correction1, correction2 = bias_corrections(self, t)
         return {
             "lr": lr,
-            "ema1": ema1,
-            "ema2": ema2,
-            "correction1": 1 / total_weight(ema1, t) if self.bias_correction else 1.0,
-            "correction2": total_weight(ema2, t) ** -0.5 if self.bias_correction else 1.0,
+            "ema1": value_at(self.ema1, t),
+            "ema2": value_at(self.ema2, t),
+            "correction1": correction1,
+            "correction2": correction2,
             "eps": self.eps,
             "decay": decay,
         }

@@ -6,7 +6,16 @@ from typing import Any, Literal
 import torch
 
 from logclock.rules.rule import whole_tensor
-from logclock.rules.spec import Coupling, DecayOrder, Spec, check_matrix, check_slots, lr_and_decay, register
+from logclock.rules.spec import (
+    Coupling,
+    DecayOrder,
+    Spec,
+    check_look_ahead,
+    check_matrix,
+    check_slots,
+    lr_and_decay,
+    register,
+)
 from logclock.schedules import Slot, check, value_at
 
 __all__ = ["MuonSpec", "newton_schulz"]
@@ -121,6 +130,7 @@ class MuonSpec(Spec):
 
     def __post_init__(self) -> None:
         check_slots(self)
+        check_look_ahead(self)
         rules = ("original", "match_rms_adamw")
         check(self.scale_rule in rules, "scale_rule", f"be one of {', '.join(rules)}", self.scale_rule)
         dtypes = ("bfloat16", "float32")

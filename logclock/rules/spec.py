@@ -12,6 +12,9 @@ __all__ = [
     "Coupling",
     "DecayOrder",
     "Spec",
+    "bias_corrections",
+    "check_bias_correction",
+    "check_look_ahead",
     "check_matrix",
     "check_momentum",
     "check_slots",
@@ -102,6 +105,32 @@ def check_momentum(momentum: Slot, *, nesterov: bool) -> None:
     check(not nesterov or momentum > 0, "momentum", "be > 0 with nesterov=True", momentum)
 
 
+def bias_corrections(spec: Any, t: float) -> tuple[float, float]:
+    """Return c1 = 1 / (1 - beta1^t) and c2 = 1 / sqrt(1 - beta2^t) for m and sqrt(v), or 1 and 1 without correction."""
+    if not spec.bias_correction:
+        return 1.0, 1.0
+    return 1 / total_weight(spec.ema1, t), total_weight(spec.ema2, t) ** -0.5
+
+
+def check_bias_correction(spec: Any) -> None:
+    """Raise a ValueError for scheduled ema1 or ema2 with `bias_correction=True`."""
+    constant = not isinstance(spec.ema1, Schedule) and not isinstance(spec.ema2, Schedule)
+    advice = "beta^t is the bias of a constant average only; set bias_correction=False for scheduled averages."
+    check(
+        constant or not spec.bias_correction,
+        "ema1 and ema2",
+        "be numbers with bias_correction=True",
+        (spec.ema1, spec.ema2),
+        advice=advice,
+    )
+
+
+def check_look_ahead(spec: Any) -> None:
+    """Raise a ValueError for `nesterov=True` with an average that keeps nothing but the gradient."""
+    advice = "Without momentum there is no look-ahead."
+    check(not spec.nesterov or spec.ema1 != 1, "ema1", "be < 1 with nesterov=True", spec.ema1, advice=advice)
+
+
 def check_slots(spec: Any) -> None:
     """Raise a ValueError for a shared hyperparameter that is out of range."""
     advice = "It is the peak; freeze parameters with requires_grad_(False) instead of lr = 0."
@@ -110,7 +139,7 @@ def check_slots(spec: Any) -> None:
         check(spec.eps >= 0, "eps", "be >= 0", spec.eps)
     if not isinstance(spec.weight_decay, Schedule):
         check(spec.weight_decay >= 0, "weight_decay", "be >= 0", spec.weight_decay)
-    for name in ("ema1", "ema2"):
+    for name in ("ema1", "ema2", "ema_slow"):
         slot = getattr(spec, name, None)
         if isinstance(slot, int | float):
             check(0 < slot <= 1, name, "lie in (0, 1]", slot, advice="It is 1 - beta, the weight of the new sample.")

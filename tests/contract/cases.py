@@ -9,17 +9,22 @@ from collections.abc import Callable
 
 import reference.adamw
 import reference.adana
+import reference.ademamix
 import reference.dana_star
+import reference.laprop
+import reference.lion
 import reference.muon
+import reference.nadamw
 import reference.normsgd
 import reference.sgd
+import reference.signum
 import reference.soap
 import torch
 from contract.runs import SHAPES, make_params
 
 import logclock.optim as optim
 from logclock.rules import Spec
-from logclock.schedules import log_time_decay
+from logclock.schedules import HalfLifeRamp, LinearRamp, log_time_decay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Case:
         state_bytes: State per float32 parameter, or a function of the shape of a tensor.
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
         determines: For which shapes the equations leave nothing open.
+        jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
     """
 
     build: type
@@ -41,6 +47,7 @@ class Case:
     state_bytes: int | Callable
     coupled: bool = False
     determines: Callable = lambda shape: True
+    jumps: bool = False
 
     @property
     def is_elementwise(self):
@@ -134,6 +141,47 @@ CASES = {
         lambda shape: 4 * (2 * shape[0] * shape[1] + 2 * shape[0] ** 2 + 2 * shape[1] ** 2),
         coupled=True,
         determines=_is_square,
+    ),
+    "nadamw": Case(
+        optim.NAdamW,
+        {"ema1": 0.1, "ema2": 0.02},
+        _ref(reference.nadamw.nadamw, beta1=0.9, beta2=0.98, eps=1e-8),
+        8,
+        coupled=True,
+    ),
+    "ademamix": Case(
+        optim.AdEMAMix,
+        {
+            "ema2": 0.02,
+            "ema_slow": HalfLifeRamp(start=0.1, end=0.01, steps=30),
+            "gain": LinearRamp(start=0.0, end=3.0, steps=30),
+        },
+        _ref(reference.ademamix.ademamix, beta1=0.9, beta2=0.98, beta3=0.99, alpha=3.0, warmup=30, eps=1e-8),
+        12,
+        coupled=True,
+    ),
+    "lion": Case(
+        optim.Lion,
+        {"ema1": 0.05, "ema2": 0.02},
+        _ref(reference.lion.lion, beta1=0.95, beta2=0.98),
+        4,
+        coupled=True,
+        jumps=True,
+    ),
+    "signum": Case(
+        optim.Signum,
+        {"ema1": 0.05, "nesterov": True},
+        _ref(reference.signum.signum, mu=0.95, nesterov=True),
+        4,
+        coupled=True,
+        jumps=True,
+    ),
+    "laprop": Case(
+        optim.LaProp,
+        {"ema1": 0.1, "ema2": 0.02},
+        _ref(reference.laprop.laprop, beta1=0.9, beta2=0.98, eps=1e-15),
+        8,
+        coupled=True,
     ),
 }
 

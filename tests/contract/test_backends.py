@@ -41,7 +41,8 @@ def test_compiled_is_close_to_loop_and_never_recompiles(name):
 
     Bound: after 8 updates every parameter is within 4 units in the last place of the larger of its size and 1 (the
     size of these parameters): one for each update's store would be 8; contracted multiply-adds and another order of
-    operations stay below that because an update moves a parameter by 1e-2 of its size.
+    operations stay below that because an update moves a parameter by 1e-2 of its size. A rule that takes a sign may
+    turn where its average is a rounding error: once in 4e7 updates of a coordinate (measured), here 1e6 of them.
     """
     case = CASES[name]
     compiled, reference = make_params(ODD_SHAPES), make_params(ODD_SHAPES)
@@ -54,8 +55,11 @@ def test_compiled_is_close_to_loop_and_never_recompiles(name):
 
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 1  # 0 if another test compiled this rule
     eps = torch.finfo(torch.float32).eps
-    for a, b in zip(compiled, reference, strict=True):
-        assert ((a - b).abs() <= 4 * eps * b.abs().clamp(min=1)).all()
+    num_close = [
+        ((a - b).abs() <= 4 * eps * b.abs().clamp(min=1)).sum() for a, b in zip(compiled, reference, strict=True)
+    ]
+    num_apart = sum(param.numel() for param in reference) - sum(num_close)
+    assert num_apart <= (3 if case.jumps else 0)
     with torch._dynamo.config.patch(error_on_recompile=True):
         for step in range(8, 30):
             fast.param_groups[0]["lr"] = 1e-2 / step

@@ -12,12 +12,17 @@ from logclock.config import from_dict, to_dict
 from logclock.rules import (
     AdamwSpec,
     AdanaSpec,
+    AdemamixSpec,
     DanaMk4Spec,
     DanaStarMk4Spec,
     DanaStarSpec,
+    LapropSpec,
+    LionSpec,
     MuonSpec,
+    NadamwSpec,
     NormsgdSpec,
     SgdSpec,
+    SignumSpec,
     SoapSpec,
     Spec,
 )
@@ -41,6 +46,7 @@ SHARED = {
 }
 EMAS = {"ema1": HalfLifeRamp(start=0.1, end=1e-4, steps=1e4), "ema2": 0.001}
 GAIN = {"gain": LinearRamp(start=0.0, end=8.0, steps=1e4), "gain_offset": 0.5}
+UNCORRECTED = EMAS | {"ema2": 0.01, "bias_correction": False}
 ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
 
 # One spec of each registered name, with every field away from its default.
@@ -48,9 +54,18 @@ CASES = {
     "sgd": SgdSpec(
         momentum=InverseTime(scale=1.0, offset=1.0), nesterov=True, **SHARED | {"decay_coupling": "independent"}
     ),
-    "adamw": AdamwSpec(
-        **EMAS | {"ema2": 0.01}, eps=1e-6, bias_correction=False, **SHARED | {"decay_coupling": "independent"}
+    "adamw": AdamwSpec(**UNCORRECTED, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
+    "nadamw": NadamwSpec(**UNCORRECTED, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
+    "ademamix": AdemamixSpec(
+        **UNCORRECTED,
+        ema_slow=HalfLifeRamp(start=0.1, end=1e-5, steps=1e4),
+        gain=LinearRamp(start=0.0, end=8.0, steps=1e4),
+        eps=1e-6,
+        **SHARED | {"decay_coupling": "independent"},
     ),
+    "laprop": LapropSpec(**UNCORRECTED, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
+    "lion": LionSpec(**EMAS, **SHARED | {"decay_coupling": "independent"}),
+    "signum": SignumSpec(ema1=EMAS["ema1"], nesterov=True, **SHARED | {"decay_coupling": "independent"}),
     "adana": AdanaSpec(**SHARED, **EMAS, **GAIN, **ADANA),
     "dana-mk4": DanaMk4Spec(**SHARED | {"decay_order": "before"}, **EMAS, **GAIN, **ADANA, clip_snr=None),
     "dana-star": DanaStarSpec(**SHARED, **EMAS, **ADANA, clip_grad=None),
@@ -155,7 +170,8 @@ def test_the_scalars_are_finite_numbers_at_any_age(name, t):
 
 def test_an_unknown_optimizer_is_answered_with_the_closest():
     message = (
-        r"unknown optimizer 'adanna'\. Did you mean 'adana'.*\? Known: adamw, adana, dana-mk4, dana-star, dana-star-mk4"
+        r"unknown optimizer 'adanna'\. Did you mean 'adana'.*\? "
+        "Known: adamw, adana, ademamix, dana-mk4, dana-star, dana-star-mk4"
     )
     with pytest.raises(ValueError, match=message):
         from_dict(Spec, {"name": "adanna"})
@@ -261,6 +277,7 @@ BAD_VALUES = [
     ({"weight_decay": -0.1}, r"weight_decay must be >= 0, got -0\.1"),
     ({"ema1": 0.0}, r"ema1 must lie in \(0, 1\], got 0\.0\. It is 1 - beta, the weight of the new sample\."),
     ({"ema2": 1.5}, r"ema2 must lie in \(0, 1\], got 1\.5\. It is 1 - beta"),
+    ({"ema_slow": 1.5}, r"ema_slow must lie in \(0, 1\], got 1\.5\. It is 1 - beta"),
     ({"decay_coupling": "loose"}, "decay_coupling must be 'independent' or 'coupled', got 'loose'"),
     ({"decay_order": "during"}, "decay_order must be 'before' or 'after', got 'during'"),
     ({"kappa": 1.5}, r"kappa must lie in \[0, 1\], got 1\.5\. kappa = 1 means no growth"),
@@ -271,7 +288,9 @@ BAD_VALUES = [
     ({"clip_grad": -2.0}, r"clip_grad must be > 0 or None, got -2\.0"),
     ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1\.0"),
     ({"momentum": -0.1}, r"momentum must lie in \[0, 1\), got -0\.1"),
-    ({"nesterov": True, "momentum": 0.0}, r"momentum must be > 0 with nesterov=True, got 0\.0"),
+    ({"momentum": 0.0, "nesterov": True}, r"momentum must be > 0 with nesterov=True, got 0\.0"),
+    ({"ema1": 1.0, "nesterov": True}, r"ema1 must be < 1 with nesterov=True, got 1\.0\. Without momentum there is no"),
+    ({"gain": -1.0, "ema_slow": 0.1}, r"gain must be >= 0, got -1\.0"),
 ]
 
 

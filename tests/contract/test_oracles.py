@@ -1,0 +1,110 @@
+"""Is an optimizer the one that other people's packages ship? Those of their classes that specs/zoo.md found exact."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from logclock import AdEMAMix, LaProp, Lion, NAdamW, Signum
+from logclock.schedules import HalfLifeRamp, LinearRamp
+
+STEPS = 24
+PEAK, DECAY = 1e-2, 0.1
+
+# float64 rounding of 24 updates of size 1e-2 in another order of operations; a sign that turned would be 2e-2
+TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
+
+
+def require(package, version):
+    """Skip with any version but the one that was found exact: these packages change their rules between versions."""
+    found = importlib.metadata.version(package)
+    if found != version:
+        pytest.skip(f"{package} {version} is the oracle, {found} is installed")
+
+
+@pytest.fixture
+def problem():
+    """A parameter and gradients of changing size, one coordinate without any: rows of one array."""
+    generator = np.random.default_rng(0)
+    rows = generator.standard_normal((1 + STEPS, 30))
+    rows[1:] *= np.geomspace(1.0, 0.1, STEPS)[:, None]
+    rows[1:, 7] = 0.0
+    return rows
+
+
+def run(build, rows):
+    param = torch.nn.Parameter(torch.from_numpy(rows[0].copy()))
+    optimizer = build([param])
+    history = []
+    for row in rows[1:]:
+        param.grad = torch.from_numpy(row.copy())
+        optimizer.step()
+        history.append(param.detach().numpy().copy())
+    return np.stack(history)
+
+
+RAMPS = {
+    "gain": LinearRamp(start=0.0, end=5.0, steps=20),
+    "ema_slow": HalfLifeRamp(start=0.1, end=1e-3, steps=20),
+}
+
+PYTORCH_OPTIMIZER = [
+    (Lion, {"ema1": 0.05, "ema2": 0.02}, "Lion", {"betas": (0.95, 0.98)}),
+    (Signum, {"ema1": 0.05}, "SignSGD", {"momentum": 0.95}),
+    (Signum, {"ema1": 1.0}, "SignSGD", {"momentum": 0.0}),
+    (
+        AdEMAMix,
+        {"ema2": 0.02, **RAMPS},
+        "AdEMAMix",
+        {"betas": (0.9, 0.98, 0.999), "alpha": 5.0, "t_alpha_beta3": 20, "weight_decouple": True},
+    ),
+    (
+        AdEMAMix,
+        {"ema_slow": 1e-3, "gain": 5.0},
+        "AdEMAMix",
+        {"betas": (0.9, 0.999, 0.999), "alpha": 5.0, "weight_decouple": True},
+    ),
+    # It decays after the update. Its 1e-15 within the root is 1e-11 of the smallest average here; without foreach,
+    # because that path rounds its step sizes to float32.
+    (LaProp, {"ema2": 0.1, "decay_order": "after"}, "LaProp", {"betas": (0.9, 0.9), "foreach": False}),
+]
+
+
+@pytest.mark.parametrize(("ours", "settings", "theirs", "their_settings"), PYTORCH_OPTIMIZER)
+def test_equals_pytorch_optimizer(problem, ours, settings, theirs, their_settings):
+    require("pytorch_optimizer", "4.1.0")
+    package = pytest.importorskip("pytorch_optimizer")
+    oracle = getattr(package, theirs)
+
+    mine = run(lambda params: ours(params, lr=PEAK, weight_decay=DECAY, **settings), problem)
+    reference = run(lambda params: oracle(params, lr=PEAK, weight_decay=DECAY, **their_settings), problem)
+
+    np.testing.assert_allclose(mine, reference, **TOLERANCE)
+
+
+OPTAX = [
+    (Lion, {"ema1": 0.05, "ema2": 0.02}, "lion", {"b1": 0.95, "b2": 0.98}),
+    (NAdamW, {"ema1": 0.1, "ema2": 0.02}, "nadamw", {"b1": 0.9, "b2": 0.98}),
+]
+
+
+@pytest.mark.parametrize(("ours", "settings", "theirs", "their_settings"), OPTAX)
+def test_equals_optax(problem, tmp_path, ours, settings, theirs, their_settings):
+    require("optax", "0.2.8")
+    np.save(tmp_path / "in.npy", problem)
+    their_settings = {"learning_rate": PEAK, "weight_decay": DECAY, **their_settings}
+    script = str(Path(__file__).with_name("optax_run.py"))
+    files = [str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
+    command = [sys.executable, script, theirs, json.dumps(their_settings), *files]
+
+    mine = run(lambda params: ours(params, lr=PEAK, weight_decay=DECAY, **settings), problem)
+    done = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(mine, np.load(tmp_path / "out.npy"), **TOLERANCE)

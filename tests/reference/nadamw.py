@@ -1,0 +1,15 @@
+"""NAdamW in the look-ahead form of zoo.md 4.2 (a): Adam's numerator with the next momentum and the current gradient."""
+
+import numpy as np
+
+
+def nadamw(theta, grads, *, lr, beta1, beta2, eps, decay):
+    m, v = np.zeros_like(theta), np.zeros_like(theta)
+    for t, g in enumerate(grads, start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        m_hat = beta1 * m / (1 - beta1 ** (t + 1)) + (1 - beta1) * g / (1 - beta1**t)
+        v_hat = v / (1 - beta2**t)
+        theta = (1 - decay(t)) * theta
+        theta = theta - lr(t) * m_hat / (np.sqrt(v_hat) + eps)
+    return theta, m, v

@@ -1,0 +1,12 @@
+"""Signum from zoo.md 4.4: the sign of the momentum, or of Nesterov's (1 - mu) g + mu m."""
+
+import numpy as np
+
+
+def signum(theta, grads, *, lr, mu, nesterov, decay):
+    m = np.zeros_like(theta)
+    for t, g in enumerate(grads, start=1):
+        m = mu * m + (1 - mu) * g
+        direction = (1 - mu) * g + mu * m if nesterov else m
+        theta = (1 - decay(t)) * theta - lr(t) * np.sign(direction)
+    return theta, m
