@@ -4,7 +4,7 @@ from logclock.schedules.base import Constant, Join, Product, Schedule, Slot, che
 from logclock.schedules.decay import constant_decay, log_time_decay
 from logclock.schedules.gain import LinearRamp, PowerGrowth
 from logclock.schedules.lr import Cosine, InverseSqrt, Linear, LrSchedule, PowerLaw, Warmup, WarmupStableDecay
-from logclock.schedules.momentum import HalfLifeRamp, InverseTime, log_time_ema
+from logclock.schedules.momentum import HalfLifeRamp, InverseTime, MemoryCooldown, log_time_ema, memory_ema
 
 __all__ = [
     "Constant",
@@ -16,6 +16,7 @@ __all__ = [
     "Linear",
     "LinearRamp",
     "LrSchedule",
+    "MemoryCooldown",
     "PowerGrowth",
     "PowerLaw",
     "Product",
@@ -27,5 +28,6 @@ __all__ = [
     "constant_decay",
     "log_time_decay",
     "log_time_ema",
+    "memory_ema",
     "value_at",
 ]
