@@ -51,26 +51,6 @@ def log_time_ema(delta: float = 8.0) -> InverseTime:
     return InverseTime(scale=delta, offset=delta)
 
 
-def memory_ema(memory: float) -> float:
-    """Return the constant averaging weight 1 / memory of an average that remembers `memory` updates.
-
-    Memory M means beta = 1 - 1/M: weights fall by a factor e over M updates and by 2 over 0.69 M, and beta = 0.9 is a
-    memory of 10. In this unit one may tune an optimizer's memory as one tunes its learning rate: Everett and Qiu found
-    AdamW's best to grow from 20 updates to 1280 as training grew 128-fold.
-
-    Args:
-        memory: M in updates, >= 1; 1 is the newest sample alone.
-
-    Examples:
-        >>> memory_ema(20)
-        0.05
-
-    References: Everett and Qiu 2026, arXiv:2609.04577 (the tuning, not this notation).
-    """
-    check(1 <= memory < math.inf, "memory", "be finite and >= 1 update", memory, advice="beta = 1 - 1 / memory.")
-    return 1 / memory
-
-
 @Schedule.family.register("half_life_ramp")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HalfLifeRamp(Schedule):
@@ -110,6 +90,26 @@ def _half_life(ema: float) -> float:
     return -math.log(2) / math.log1p(-ema) - 1  # log1p: ln(1 - ema) keeps its digits when ema is 1e-8
 
 
+def memory_ema(memory: float) -> float:
+    """Return the constant averaging weight 1 / memory of an average that remembers `memory` updates.
+
+    Memory M means beta = 1 - 1/M: weights fall by a factor e over M updates and by 2 over 0.69 M, and beta = 0.9 is a
+    memory of 10. In this unit one may tune an optimizer's memory as one tunes its learning rate: Everett and Qiu found
+    AdamW's best to grow from 20 updates to 1280 as training grew 128-fold.
+
+    Args:
+        memory: M in updates, >= 1; 1 is the newest sample alone.
+
+    Examples:
+        >>> memory_ema(20)
+        0.05
+
+    References: Everett and Qiu 2026, arXiv:2609.04577 (the tuning, not this notation).
+    """
+    check(1 <= memory < math.inf, "memory", "be finite and >= 1 update", memory, advice="beta = 1 - 1 / memory.")
+    return 1 / memory
+
+
 @Schedule.family.register("memory_cooldown")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryCooldown(Schedule):
@@ -122,7 +122,8 @@ class MemoryCooldown(Schedule):
         linear:     f = 1 - (1 - final) x
 
     The bias correction of AdamW holds for constant averages only: use `bias_correction=False`, or an optimizer that has
-    none. A corrected form would need the product of 1 - ema over all updates before, which is no function of t alone.
+    none. The total weight of the samples is 1 minus the product of 1 - ema over all updates, no function of t alone; but
+    with a base that is 1 at t = 1 it is 1 from then on, whatever follows, and there is no bias to correct.
 
     Args:
         base: Newest weight without the cooldown, a number or a schedule.

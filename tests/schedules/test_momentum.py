@@ -247,3 +247,14 @@ def test_the_bias_correction_of_adamw_refuses_a_cooldown():
         AdamwSpec(ema1=cooldown())
 
     assert AdamwSpec(ema1=cooldown(), bias_correction=False).scalars(900)["ema1"] == pytest.approx(0.1, rel=1e-14)
+
+
+def test_an_average_whose_first_weight_is_1_has_no_bias_whatever_follows():
+    # The constant samples 3, 3, ... through weights 1, 1/2, 1/3, ... (delta near 0: the plain mean), then a cooldown.
+    weights = cooldown(base=InverseTime(scale=1.0, offset=0.0), total_steps=20, fraction=0.5, final=0.1)
+
+    average = 0.0
+    for t in range(1, 21):
+        average += weights(t) * (3.0 - average)
+        assert average == pytest.approx(3.0, rel=1e-15)
+    assert weights(20) == pytest.approx(0.5)  # a twentieth, ten times
