@@ -122,8 +122,8 @@ class MemoryCooldown(Schedule):
         linear:     f = 1 - (1 - final) x
 
     The bias correction of AdamW holds for constant averages only: use `bias_correction=False`, or an optimizer that has
-    none. The total weight of the samples is 1 minus the product of 1 - ema over all updates, no function of t alone; but
-    with a base that is 1 at t = 1 it is 1 from then on, whatever follows, and there is no bias to correct.
+    none. The total weight of the samples is 1 minus the product of 1 - ema over all updates, no function of t alone.
+    With a base that is 1 at t = 1 it is 1 from then on, whatever follows, and there is no bias to correct.
 
     Args:
         base: Newest weight without the cooldown, a number or a schedule.
