@@ -14,7 +14,9 @@ import pytest
 import torch
 
 import logclock
+from logclock.models import ModelConfig
 from logclock.optim import ScheduledOptimizer
+from logclock.recipes import RECIPES
 from logclock.rules import Spec
 from logclock.schedules import LrSchedule, Schedule
 
@@ -122,6 +124,13 @@ def test_every_schedule_has_a_section_with_formula_fields_and_figure():
         assert {name for name in own if f"`{name}`" not in text} == set(), kind
     learning_rate = section(page, "Learning rate")
     assert {name for name in shared if f"`{name}`" not in learning_rate} == set()
+
+
+@pytest.mark.parametrize(("title", "names"), [("Families", ModelConfig.family), ("Recipes", RECIPES)])
+def test_every_model_and_recipe_has_a_row(title, names):
+    rows = table(section(DOCS / "models.md", title))
+
+    assert {row[0].strip("`") for row in rows} == set(names)
 
 
 def test_every_public_name_is_in_the_api_page():

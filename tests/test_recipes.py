@@ -2,13 +2,25 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
 from logclock.config import from_dict, to_dict
-from logclock.recipes import RECIPES, VARIANTS, adana_paper, demo, get_recipe
+from logclock.recipes import (
+    RECIPES,
+    VARIANTS,
+    adana_paper,
+    demo,
+    get_recipe,
+    micro,
+    qwen3_paper,
+    warmup_paper,
+)
 from logclock.recipes.adana_paper import LR_RULES, peak_lr
 from logclock.recipes.conventions import study_optimizer, study_schedule
 from logclock.recipes.demo import PEAK_LR
-from logclock.rules import AdamwSpec, AdanaSpec, AdemamixSpec
+from logclock.recipes.qwen3_paper import LR_RULES as QWEN3_LR_RULES
+from logclock.recipes.warmup_paper import SETTINGS
+from logclock.rules import AdamwSpec, AdanaSpec, AdemamixSpec, Spec
 from logclock.schedules import Constant, InverseTime
 from logclock.train import RunConfig
 
@@ -213,6 +225,13 @@ def test_a_learning_rate_that_was_never_fitted_is_an_error():
 
 FITTED = {name for name, _ in LR_RULES}
 
+# The optimizers of each recipe, where it does not have those of VARIANTS.
+OPTIMIZERS = {
+    "adana_paper": sorted(FITTED),
+    "qwen3_paper": [name for name, _ in QWEN3_LR_RULES],
+    "warmup_paper": [name for name in SETTINGS if name in Spec.family],
+}
+
 
 @pytest.mark.parametrize("optimizer", sorted(set(VARIANTS) - FITTED))
 def test_the_paper_recipe_refuses_optimizers_without_a_fitted_rate(optimizer):
@@ -222,7 +241,7 @@ def test_the_paper_recipe_refuses_optimizers_without_a_fitted_rate(optimizer):
 
 @pytest.mark.parametrize(
     ("recipe", "optimizer"),
-    [(recipe, name) for recipe in RECIPES for name in VARIANTS if recipe != "adana_paper" or name in FITTED],
+    [(recipe, name) for recipe in RECIPES for name in OPTIMIZERS.get(recipe, VARIANTS)],
 )
 def test_every_recipe_builds_every_optimizer(recipe, optimizer):
     config = get_recipe(recipe)(optimizer, heads=2, seed=5, total_steps=200)
@@ -230,13 +249,15 @@ def test_every_recipe_builds_every_optimizer(recipe, optimizer):
     assert from_dict(RunConfig, to_dict(config)) == config
     assert (config.seed, config.total_steps, config.lr_schedule.total_steps) == (5, 200, 200)
     assert config.model.heads == 2
-    assert config.lr_schedule.warmup_steps == 4
+    assert config.lr_schedule.warmup_steps == (
+        SETTINGS[optimizer].warmup_steps // 320 if recipe == "warmup_paper" else 4
+    )
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values())
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_an_unknown_optimizer_is_named(recipe):
-    with pytest.raises(ValueError, match=r"unknown optimizer 'adanna'. Did you mean 'adana'"):
-        recipe("adanna")
+    with pytest.raises(ValueError, match=r"unknown optimizer 'adamww'. Did you mean 'adamw'"):
+        get_recipe(recipe)("adamww")
 
 
 def test_the_demo_is_a_comparison_of_optimizers_alone():
@@ -263,3 +284,128 @@ def test_demo_learning_rates_fall_with_size():
     growth = large.model.size().non_embedding_params / small.model.size().non_embedding_params
 
     assert small.optimizer.lr / large.optimizer.lr == pytest.approx(math.exp(0.6 * math.log(growth)))
+
+
+def test_micro_is_the_demo_at_another_size():
+    ours, demos = (to_dict(recipe("adana", total_steps=1000)) for recipe in (micro, demo))
+
+    changed = {key for key in demos if ours[key] != demos[key]}
+    assert changed == {"model", "data", "optimizer", "evaluation"}
+    assert {key for key in demos["model"] if ours["model"][key] != demos["model"][key]} == {
+        "heads",
+        "num_layers",
+        "vocab_size",
+    }
+    assert {key for key in demos["data"] if ours["data"][key] != demos["data"][key]} == {"dataset"}
+    assert {key for key in demos["optimizer"] if ours["optimizer"][key] != demos["optimizer"][key]} == {"lr"}
+
+
+def test_micro_has_one_size_and_every_horizon():
+    # 12 * 32^2 in the one layer, two tables of 512 x 32; 512 tokens an update.
+    config = micro("adamw")
+
+    assert config.model.size().total_params == 12_288 + 32_768
+    assert config.total_steps == 20 * 45_056 // 512 == 1760
+    assert [micro("adamw", tokens_per_param=ratio).total_steps for ratio in (5, 80, 160)] == [440, 7040, 14_080]
+    assert config.data.dataset == "essentials-bpe-512"
+    assert micro("adamw", vocab_size=1024, num_layers=2).model.size().total_params == 24_576 + 65_536
+
+
+def test_dials_of_micro_set_what_they_say():
+    config = micro("adana", lr=0.01, kappa=0.7, batch_size=4, sequence_length=32, heads=3)
+
+    assert (config.optimizer.lr, config.optimizer.kappa) == (0.01, 0.7)
+    assert (config.data.batch_size, config.data.sequence_length, config.model.width) == (4, 32, 48)
+    assert config.total_steps == 20 * (12 * 48**2 + 2 * 48 * 512) // 128
+
+
+def test_micro_learning_rates_are_the_demos_scaled():
+    # P is an eighth of the demo's: 12 * 64^2 * 2.
+    assert micro("adamw").optimizer.lr == pytest.approx(PEAK_LR["adamw"] * 8**0.6)
+
+
+# specs/adana.md 3.2: heads, all parameters, updates. The learning rates follow from 5.3 by hand at h = 4:
+# P = 29,370,880.
+@pytest.mark.parametrize(
+    ("heads", "d", "steps"), [(2, 29_428_992, 8_981), (4, 80_882_176, 24_683), (12, 947_338_752, 289_104)]
+)
+def test_qwen3_runs_have_the_printed_sizes_and_lengths(heads, d, steps):
+    config = qwen3_paper("adana", heads=heads)
+
+    assert config.model.size().total_params == d
+    assert config.total_steps == steps
+    assert config.tokens_per_step == 65_536
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lr"),
+    [
+        ("adamw", 2.16e4 * 29_442_880**-0.873),
+        ("adana", 3.17 * 29_410_780**-0.553),
+        ("dana-mk4", 1.20 * 29_405_280**-0.501),
+        ("dana-star-mk4", 93.9 * 29_387_980**-0.701),
+    ],
+)
+def test_qwen3_learning_rates_count_14_d_squared(optimizer, lr):
+    assert qwen3_paper(optimizer, heads=4).optimizer.lr == pytest.approx(lr, rel=1e-12)
+
+
+def test_qwen3_runs_follow_the_protocol_of_enokis():
+    ours, theirs = (to_dict(recipe("adamw", total_steps=1000)) for recipe in (qwen3_paper, adana_paper))
+
+    assert {key for key in theirs if ours[key] != theirs[key]} == {"model", "optimizer"}
+    assert {key for key in theirs["optimizer"] if ours["optimizer"][key] != theirs["optimizer"][key]} == {"lr"}
+
+
+def test_adana_on_qwen3_has_the_code_form_that_its_learning_rate_belongs_to():
+    # specs/adana.md 1.2: these curves were runs of dana-mk4 with a clip of 1000.
+    spec = qwen3_paper("adana", heads=4).optimizer
+    theirs = qwen3_paper("dana-mk4", heads=4).optimizer
+
+    assert (spec.gain_offset, spec.decay_order) == (theirs.gain_offset, theirs.decay_order) == (1.0, "after")
+    assert (spec.kappa, spec.delta, spec.weight_decay) == (theirs.kappa, theirs.delta, theirs.weight_decay)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw-log-time-decay", "dana-star"])
+def test_qwen3_has_no_learning_rate_where_the_study_has_none(optimizer):
+    with pytest.raises(ValueError, match=f"no learning-rate rule for {optimizer!r}.*Known: adamw, adana at kappa 0.85"):
+        qwen3_paper(optimizer)
+
+
+def test_warmup_runs_follow_the_protocol():
+    config = warmup_paper("adamw")
+
+    assert config.model.size().total_params == 123_587_328
+    assert warmup_paper("adamw", num_layers=24).model.size().total_params == 208_540_416
+    assert (config.total_steps, config.tokens_per_step, config.data.sequence_length) == (64_000, 16_384, 512)
+    assert config.total_steps * config.tokens_per_step == pytest.approx(1.05e9, rel=2e-3)
+    assert config.grad_clip == 0.5
+    assert config.optimizer.weight_decay == 0.1
+    assert config.optimizer.decay_coupling == "coupled"
+
+
+def test_the_manual_warmup_is_torchs_one_cycle_moved_by_an_update():
+    steps, warmup = 60, 16
+    config = warmup_paper("adamw", total_steps=steps, warmup_steps=warmup)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    # Its peak is at update pct_start * total_steps - 1 and its end at total_steps - 1, counted from 0.
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=1e-3,
+        total_steps=steps + 1,
+        pct_start=(warmup + 1) / (steps + 1),
+        div_factor=100,
+        final_div_factor=1e4,
+        cycle_momentum=False,
+    )
+
+    for t in range(1, steps + 1):
+        assert config.optimizer.lr * config.lr_schedule(t) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        theirs.step()
+
+
+def test_the_manual_warmup_keeps_its_share_of_a_shorter_run():
+    assert warmup_paper("adamw").lr_schedule.warmup_steps == 2000
+    assert warmup_paper("adamw", total_steps=6400).lr_schedule.warmup_steps == 200
+    assert warmup_paper("adamw", total_steps=6400, warmup_steps=7).lr_schedule.warmup_steps == 7

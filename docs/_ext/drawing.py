@@ -373,6 +373,21 @@ SCHEDULES: dict[str, tuple[tuple[str, str], int, list[Schedule]]] = {
         100_000,
         [sch.HalfLifeRamp(start=0.1, end=8e-5, steps=100_000)],
     ),
+    "memory_cooldown": (
+        LOG,
+        1000,
+        [
+            sch.MemoryCooldown(base=base, total_steps=1000, **cooldown)
+            for base, cooldown in (
+                (sch.log_time_ema(8), {"fraction": 0.2, "final": 0.05}),
+                (sch.memory_ema(100), {"fraction": 0.5, "final": 0.1}),
+                (
+                    sch.memory_ema(100),
+                    {"fraction": 0.5, "final": 0.1, "shape": "linear"},
+                ),
+            )
+        ],
+    ),
     "power_growth": (
         SEMILOG,
         100_000,

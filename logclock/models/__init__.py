@@ -1,8 +1,20 @@
 """Which language models can be trained, how large are they, and what loss do they minimise?"""
 
 from logclock.models.base import ModelConfig
-from logclock.models.enoki import Enoki, EnokiConfig
+from logclock.models.decoder import Decoder
+from logclock.models.enoki import EnokiConfig
+from logclock.models.llama import LlamaConfig
 from logclock.models.loss import LossParts, language_model_loss
+from logclock.models.qwen3 import Qwen3Config
 from logclock.models.sizes import ModelSize
 
-__all__ = ["Enoki", "EnokiConfig", "LossParts", "ModelConfig", "ModelSize", "language_model_loss"]
+__all__ = [
+    "Decoder",
+    "EnokiConfig",
+    "LlamaConfig",
+    "LossParts",
+    "ModelConfig",
+    "ModelSize",
+    "Qwen3Config",
+    "language_model_loss",
+]

@@ -1,21 +1,14 @@
-"""What is Enoki, the GPT-3-like model of the log-time schedules paper?
+"""What is Enoki, the GPT-3-like model of the log-time schedules paper?"""
 
-Shape suffixes: B batch, L sequence, D width, V vocabulary.
-"""
-
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
 from logclock.models.base import ModelConfig
+from logclock.models.decoder import Decoder, check_decoder, empty_decoder
 from logclock.models.init import scaled_gpt_init
-from logclock.models.layers import Attention, FeedForward, gain_only_norm, rotary_tables
+from logclock.models.layers import Attention, FeedForward, gain_only_norm
 from logclock.models.sizes import ModelSize
 
-__all__ = ["Enoki", "EnokiConfig"]
+__all__ = ["EnokiConfig"]
 
 
 @ModelConfig.family.register("enoki")
@@ -36,9 +29,8 @@ class EnokiConfig(ModelConfig):
     Examples:
         >>> EnokiConfig(heads=6).size().total_params
         45711360
-        >>> model = EnokiConfig(heads=2, head_dim=16, vocab_size=256).build(seed=0)
-        >>> model(torch.zeros(1, 5, dtype=torch.long)).shape
-        torch.Size([1, 5, 256])
+        >>> EnokiConfig(heads=2, head_dim=16, vocab_size=256).build(seed=0).embedding.weight.shape
+        torch.Size([256, 32])
 
     References: Ferbach et al. 2026, arXiv:2602.05298.
     """
@@ -50,16 +42,7 @@ class EnokiConfig(ModelConfig):
     rope_theta: float = 10000.0
 
     def __post_init__(self) -> None:
-        for name in ("heads", "vocab_size", "num_layers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if self.head_dim < 2 or self.head_dim % 2:
-            raise ValueError(
-                f"head_dim must be even and at least 2, got {self.head_dim}. Rotary positions turn pairs of channels."
-            )
-        if not 0 < self.rope_theta < math.inf:
-            raise ValueError(f"rope_theta must be positive and finite, got {self.rope_theta}. The usual base is 10000.")
+        check_decoder(self)
 
     @property
     def width(self) -> int:
@@ -86,61 +69,13 @@ class EnokiConfig(ModelConfig):
         """Return the number of norm gains: two of width d and two of `head_dim` per layer, and the last one."""
         return self.depth * (2 * self.width + 2 * self.head_dim) + self.width
 
-    def build(self, *, seed: int) -> "Enoki":
+    def build(self, *, seed: int) -> Decoder:
         """Return the model with ScaledGPT weights drawn from `seed`; see `ModelConfig.build`."""
-        device = torch.empty(0).device
-        with torch.device("meta"):  # torch's own initialisation would cost time and advance the global generator
-            model = Enoki(self)
-        model = model.to_empty(device=device)
+        model = empty_decoder(
+            self,
+            norm=gain_only_norm,
+            attention=lambda: Attention(heads=self.heads, head_dim=self.head_dim, norm=gain_only_norm),
+            feed_forward=lambda: FeedForward(width=self.width),
+        )
         scaled_gpt_init(model, residual_outputs=model.residual_outputs(), num_layers=self.depth, seed=seed)
         return model
-
-
-class Block(nn.Module):
-    """One layer: x <- x + attention(norm(x)), then x <- x + feed_forward(norm(x))."""
-
-    def __init__(self, config: EnokiConfig) -> None:
-        super().__init__()
-        self.attention_norm = gain_only_norm(config.width)
-        self.attention = Attention(heads=config.heads, head_dim=config.head_dim)
-        self.feed_forward_norm = gain_only_norm(config.width)
-        self.feed_forward = FeedForward(width=config.width)
-
-    def forward(self, x_BLD: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
-        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), cos_LK, sin_LK)
-        out_BLD: Tensor = x_BLD + self.feed_forward(self.feed_forward_norm(x_BLD))
-        return out_BLD
-
-
-class Enoki(nn.Module):
-    """A decoder without biases, dropout or tied weights. Made by `EnokiConfig.build`, which also sets the weights."""
-
-    def __init__(self, config: EnokiConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.final_norm = gain_only_norm(config.width)
-        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
-
-    def forward(self, tokens_BL: Tensor) -> Tensor:
-        """Return `logits_BLV`, of which position l sees the tokens 0 to l."""
-        x_BLD = self.embedding(tokens_BL)
-        cos_LK, sin_LK = rotary_tables(
-            tokens_BL.shape[1],
-            self.config.head_dim,
-            theta=self.config.rope_theta,
-            dtype=x_BLD.dtype,
-            device=x_BLD.device,
-        )
-        for block in self.blocks:
-            x_BLD = block(x_BLD, cos_LK, sin_LK)
-        logits_BLV: Tensor = self.head(self.final_norm(x_BLD))
-        return logits_BLV
-
-    def residual_outputs(self) -> Iterator[nn.Linear]:
-        """Yield the maps that write to the residual stream, two per layer."""
-        for module in self.modules():
-            if isinstance(module, Block):
-                yield module.attention.out
-                yield module.feed_forward.out

@@ -1,14 +1,13 @@
 """What are the weights before the first update?"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["scaled_gpt_init"]
+__all__ = ["constant_std_init", "scaled_gpt_init"]
 
 
-@torch.no_grad()
 def scaled_gpt_init(model: nn.Module, *, residual_outputs: Iterable[nn.Linear], num_layers: int, seed: int) -> None:
     """Fill all parameters by the scheme "ScaledGPT".
 
@@ -16,10 +15,48 @@ def scaled_gpt_init(model: nn.Module, *, residual_outputs: Iterable[nn.Linear], 
     1 / (2 fan_in L) for the maps that write to the residual stream, of which there are two per layer. Norm gains are 1.
 
     Args:
-        model: Built of Linear, Embedding and norm layers, without biases. Filled in place; only on the `meta` device,
-            where there is nothing to fill, it is left as it is.
+        model: As in `initialize`.
         residual_outputs: The maps that write to the residual stream.
         num_layers: L.
+        seed: As in `initialize`.
+    """
+    writers = set(residual_outputs)
+
+    def variance(module: nn.Linear | nn.Embedding) -> float:
+        if isinstance(module, nn.Embedding):
+            return 1 / module.embedding_dim
+        return 1 / (module.in_features * (2 * num_layers if module in writers else 1))
+
+    initialize(model, variance=variance, seed=seed)
+
+
+def constant_std_init(
+    model: nn.Module, *, std: float, residual_outputs: Iterable[nn.Linear], num_layers: int, seed: int
+) -> None:
+    """Fill all parameters by GPT-2's scheme: one standard deviation whatever the width.
+
+    Normal with mean 0 and standard deviation `std`, and std / sqrt(2 L) for the maps that write to the residual stream,
+    of which there are two per layer. Norm gains are 1.
+
+    Args:
+        model: As in `initialize`.
+        std: 0.02 in GPT-2 and most of what followed.
+        residual_outputs: The maps that write to the residual stream.
+        num_layers: L.
+        seed: As in `initialize`.
+    """
+    writers = set(residual_outputs)
+    initialize(model, variance=lambda module: std**2 / (2 * num_layers if module in writers else 1), seed=seed)
+
+
+@torch.no_grad()
+def initialize(model: nn.Module, *, variance: Callable[[nn.Linear | nn.Embedding], float], seed: int) -> None:
+    """Fill the matrices with normal numbers of mean 0 and norm gains with 1.
+
+    Args:
+        model: Built of Linear, Embedding and norm layers, without biases. Filled in place; only on the `meta` device,
+            where there is nothing to fill, it is left as it is.
+        variance: Of the weights of a module.
         seed: The weights are a function of it and of the shapes. They are drawn on the CPU in module order, so they do
             not depend on the device, and from their own generator, so the global one is not touched.
 
@@ -27,20 +64,17 @@ def scaled_gpt_init(model: nn.Module, *, residual_outputs: Iterable[nn.Linear], 
         TypeError: The model has a parameter that the scheme does not cover.
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    writers = set(residual_outputs)
     for name, module in model.named_modules():
         for parameter_name, param in module.named_parameters(recurse=False):
-            if isinstance(module, nn.Linear) and parameter_name == "weight":
-                depth = 2 * num_layers if module in writers else 1
-                _fill_normal(param, variance=1 / (module.in_features * depth), generator=generator)
-            elif isinstance(module, nn.Embedding):
-                _fill_normal(param, variance=1 / module.embedding_dim, generator=generator)
-            elif isinstance(module, nn.LayerNorm) and parameter_name == "weight":
+            if isinstance(module, nn.Linear | nn.Embedding) and parameter_name == "weight":
+                _fill_normal(param, variance=variance(module), generator=generator)
+            elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and parameter_name == "weight":
                 param.fill_(1)
             else:
                 raise TypeError(
-                    f"the scheme covers weights of Linear, Embedding and LayerNorm, got {name}.{parameter_name} of "
-                    f"{type(module).__name__}. Give the new kind of parameter an initial value in models/init.py."
+                    f"the scheme covers weights of Linear, Embedding, LayerNorm and RMSNorm, got "
+                    f"{name}.{parameter_name} of {type(module).__name__}. Give the new kind of parameter an initial "
+                    "value in models/init.py."
                 )
 
 

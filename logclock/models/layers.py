@@ -1,14 +1,25 @@
-"""What are the parts of a transformer block: rotary positions, attention with normalised queries and keys, and the MLP?
+"""What are the parts of a transformer block: norms, rotary positions, attention and the MLP?
 
 Shape suffixes: B batch, L sequence, D width, H heads, K head width, P = K/2 pairs of
 channels, F feed-forward width.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Attention", "FeedForward", "apply_rotary", "gain_only_norm", "rotary_tables"]
+__all__ = [
+    "Attention",
+    "FeedForward",
+    "GatedAttention",
+    "SwiGLU",
+    "apply_rotary",
+    "gain_only_norm",
+    "rms_norm",
+    "rotary_tables",
+]
 
 NORM_EPS = 1e-5
 
@@ -16,6 +27,11 @@ NORM_EPS = 1e-5
 def gain_only_norm(width: int) -> nn.LayerNorm:
     """Return a LayerNorm over the last dimension with a gain and no bias."""
     return nn.LayerNorm(width, eps=NORM_EPS, bias=False)
+
+
+def rms_norm(width: int) -> nn.RMSNorm:
+    """Return a norm over the last dimension that divides by the root of the mean square, with a gain."""
+    return nn.RMSNorm(width, eps=NORM_EPS)
 
 
 def rotary_tables(
@@ -53,32 +69,81 @@ def apply_rotary(x_BLHK: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
     return torch.addcmul(x_BLHK * cos_LK[:, None], swapped_BLHK, sin_LK[:, None])
 
 
+def causal_attention(
+    query_BLHK: Tensor, key_BLHK: Tensor, value_BLHK: Tensor, cos_LK: Tensor, sin_LK: Tensor
+) -> Tensor:
+    """Return `mixed_BLD`: values weighted by the softmax of rotated queries times keys / sqrt(head_dim), heads joined.
+
+    Norms under autocast and rotation return float32; attention wants one dtype, that of the values.
+    """
+    query_BLHK = apply_rotary(query_BLHK, cos_LK, sin_LK).to(value_BLHK.dtype)
+    key_BLHK = apply_rotary(key_BLHK, cos_LK, sin_LK).to(value_BLHK.dtype)
+    mixed_BHLK = functional.scaled_dot_product_attention(
+        query_BLHK.transpose(1, 2), key_BLHK.transpose(1, 2), value_BLHK.transpose(1, 2), is_causal=True
+    )
+    return mixed_BHLK.transpose(1, 2).flatten(2)
+
+
 class Attention(nn.Module):
-    """Causal self-attention with LayerNorm on queries and keys, then rotary positions.
+    """Causal self-attention with rotary positions, and norms on queries and keys before them if the model has some.
 
     The rows of the fused projection are the queries of all heads, then the keys, then the values. The norms run over
-    the channels of a head and share one gain between heads. Logits are scaled by 1/sqrt(head_dim).
+    the channels of a head and share one gain between heads.
+
+    Args:
+        heads: H.
+        head_dim: K.
+        norm: Makes the norms of queries and keys from a width; None for no norms.
     """
 
-    def __init__(self, *, heads: int, head_dim: int) -> None:
+    def __init__(self, *, heads: int, head_dim: int, norm: Callable[[int], nn.Module] | None) -> None:
         super().__init__()
         self.heads = heads
         width = heads * head_dim
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.query_norm = gain_only_norm(head_dim)
-        self.key_norm = gain_only_norm(head_dim)
+        self.query_norm = norm(head_dim) if norm else nn.Identity()
+        self.key_norm = norm(head_dim) if norm else nn.Identity()
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x_BLD: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
         """Return what each position reads from itself and those before it; tables as from `rotary_tables`."""
         query_BLHK, key_BLHK, value_BLHK = self.qkv(x_BLD).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        # Norms under autocast and rotation return float32; attention wants one dtype, that of the projection.
-        query_BLHK = apply_rotary(self.query_norm(query_BLHK), cos_LK, sin_LK).to(value_BLHK.dtype)
-        key_BLHK = apply_rotary(self.key_norm(key_BLHK), cos_LK, sin_LK).to(value_BLHK.dtype)
-        mixed_BHLK = functional.scaled_dot_product_attention(
-            query_BLHK.transpose(1, 2), key_BLHK.transpose(1, 2), value_BLHK.transpose(1, 2), is_causal=True
-        )
-        out_BLD: Tensor = self.out(mixed_BHLK.transpose(1, 2).flatten(2))
+        query_BLHK, key_BLHK = self.query_norm(query_BLHK), self.key_norm(key_BLHK)
+        out_BLD: Tensor = self.out(causal_attention(query_BLHK, key_BLHK, value_BLHK, cos_LK, sin_LK))
+        return out_BLD
+
+
+class GatedAttention(nn.Module):
+    """Causal self-attention whose output is multiplied, channel by channel, by a sigmoid of the input.
+
+    The query projection is twice as wide as the others: of each head's rows the first half are the queries, the second
+    the gates. Queries and keys are normalised per head, then rotated.
+
+    Args:
+        heads: H.
+        head_dim: K.
+        norm: Makes the norms of queries and keys from a width.
+    """
+
+    def __init__(self, *, heads: int, head_dim: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.heads = heads
+        width = heads * head_dim
+        self.query_gate = nn.Linear(width, 2 * width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.query_norm = norm(head_dim)
+        self.key_norm = norm(head_dim)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x_BLD: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
+        """Return what each position reads from itself and those before it; tables as from `rotary_tables`."""
+        query_BLHK, gate_BLHK = self.query_gate(x_BLD).unflatten(-1, (self.heads, -1)).chunk(2, dim=-1)
+        key_BLHK = self.key(x_BLD).unflatten(-1, (self.heads, -1))
+        value_BLHK = self.value(x_BLD).unflatten(-1, (self.heads, -1))
+        query_BLHK, key_BLHK = self.query_norm(query_BLHK), self.key_norm(key_BLHK)
+        mixed_BLD = causal_attention(query_BLHK, key_BLHK, value_BLHK, cos_LK, sin_LK)
+        out_BLD: Tensor = self.out(mixed_BLD * gate_BLHK.flatten(2).sigmoid())
         return out_BLD
 
 
@@ -93,5 +158,26 @@ class FeedForward(nn.Module):
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Return the output of each position on its own."""
         hidden_BLF = functional.gelu(self.into(x_BLD), approximate="none")
+        out_BLD: Tensor = self.out(hidden_BLF)
+        return out_BLD
+
+
+class SwiGLU(nn.Module):
+    """Two linear maps into the middle, one through x sigmoid(x) as a gate on the other, and one out of it.
+
+    Args:
+        width: d.
+        hidden: F, the width of the middle.
+    """
+
+    def __init__(self, *, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.into = nn.Linear(width, hidden, bias=False)
+        self.out = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Return the output of each position on its own."""
+        hidden_BLF = functional.silu(self.gate(x_BLD)) * self.into(x_BLD)
         out_BLD: Tensor = self.out(hidden_BLF)
         return out_BLD

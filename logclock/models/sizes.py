@@ -13,14 +13,17 @@ class ModelSize:
     Compute is in FLOP of one forward and backward pass, 2 per multiply-add forward and 4 backward, by four conventions
     that differ in what they count. Curves are only comparable under one of them, so each method carries its name:
 
-        compute_6p        6 P                   every weight but the two vocabulary tables
+        compute_6p        6 P                   every weight but the vocabulary tables
         compute_kaplan    72 L d^2              the same from the shape; equal to 6 P where P = 12 L d^2
         compute_6d        6 P + 6 V d           adds the head, a matrix product; the embedding is a lookup and free
         compute_deepseek  72 L d^2 + 12 L d S   no head, but the S^2 part of attention, without the causal saving
 
+    The head costs the same whether it has a table of its own or is tied to the embedding. A layer that is not of 12 d^2
+    parameters shows in 6 P and 6 P + 6 V d; the forms in 72 L d^2 take it for one, as the studies' figures do.
+
     Args:
         non_embedding_params: P, by the convention of the model family; it need not include norm gains.
-        total_params: D, which is P plus both vocabulary tables.
+        total_params: D, which is P plus the vocabulary tables: two, or one that is tied.
         num_layers: L.
         width: d.
         vocab_size: V, with padding.

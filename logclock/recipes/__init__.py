@@ -6,14 +6,23 @@ from logclock.config.registry import suggestion
 from logclock.recipes.adana_paper import adana_paper
 from logclock.recipes.conventions import VARIANTS
 from logclock.recipes.demo import demo
+from logclock.recipes.micro import micro
+from logclock.recipes.qwen3_paper import qwen3_paper
+from logclock.recipes.warmup_paper import warmup_paper
 from logclock.train.config import RunConfig
 
-__all__ = ["RECIPES", "VARIANTS", "adana_paper", "demo", "get_recipe"]
+__all__ = ["RECIPES", "VARIANTS", "adana_paper", "demo", "get_recipe", "micro", "qwen3_paper", "warmup_paper"]
 
 Recipe = Callable[..., RunConfig]
 """Called with the optimizer's name and, by keyword, heads, seed and total_steps; None for the recipe's own."""
 
-RECIPES: dict[str, Recipe] = {"adana_paper": adana_paper, "demo": demo}
+RECIPES: dict[str, Recipe] = {
+    "adana_paper": adana_paper,
+    "demo": demo,
+    "micro": micro,
+    "qwen3_paper": qwen3_paper,
+    "warmup_paper": warmup_paper,
+}
 
 
 def get_recipe(name: str) -> Recipe:

@@ -101,8 +101,8 @@ def study_optimizer(name: str, *, lr: float, total_steps: int, kappa: float | No
 def study_rest_optimizer(name: str, *, lr: float, total_steps: int, kappa: float | None = None) -> Spec | None:
     """Return the optimizer of everything but hidden matrices, or None if `study_optimizer` updates every parameter.
 
-    AdamW has the learning rate of the matrices, as in the study's Muon, log-time optimizers a third of it. Arguments and
-    errors are those of `study_optimizer`.
+    AdamW has the learning rate of the matrices, as in the study's Muon, log-time optimizers a third of it. Arguments
+    and errors are those of `study_optimizer`.
     """
     check_variant(name)
     rest = RESTS.get(name)

@@ -1,10 +1,11 @@
 """What can two CPU cores show in six minutes?"""
 
 from logclock.models import EnokiConfig
-from logclock.recipes.conventions import GRAD_CLIP, check_variant, study_optimizer, study_schedule
+from logclock.recipes.conventions import GRAD_CLIP, check_variant, study_optimizer, study_rest_optimizer, study_schedule
+from logclock.rules import Spec
 from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, RunConfig
 
-__all__ = ["demo"]
+__all__ = ["BATCH_SIZE", "HEAD_DIM", "SEQUENCE_LENGTH", "cpu_peak_lr", "cpu_run", "demo"]
 
 TOTAL_STEPS = 5000
 """Many small steps rather than few large ones: a memory that grows with t needs a t to grow with."""
@@ -70,17 +71,59 @@ def demo(optimizer: str, *, heads: int = HEADS, seed: int = 0, total_steps: int 
     check_variant(optimizer)
     steps = TOTAL_STEPS if total_steps is None else total_steps
     model = _model(heads)
+    lr = cpu_peak_lr(optimizer, model=model)
+    spec = study_optimizer(optimizer, lr=lr, total_steps=steps)
+    rest = study_rest_optimizer(optimizer, lr=lr, total_steps=steps)
+    return cpu_run(spec, rest=rest, model=model, total_steps=steps, seed=seed)
+
+
+def cpu_peak_lr(optimizer: str, *, model: EnokiConfig) -> float:
+    """Return the peak learning rate of `PEAK_LR`, scaled by P^-0.6 from the demo's model to another.
+
+    Args:
+        optimizer: A name of `conventions.VARIANTS`.
+        model: A model of about the demo's size.
+    """
     growth = model.size().non_embedding_params / _model(HEADS).size().non_embedding_params
-    spec = study_optimizer(optimizer, lr=PEAK_LR[optimizer] * growth**-0.6, total_steps=steps)
+    lr: float = PEAK_LR[optimizer] * growth**-0.6
+    return lr
+
+
+def cpu_run(
+    spec: Spec,
+    *,
+    rest: Spec | None = None,
+    model: EnokiConfig,
+    total_steps: int,
+    seed: int,
+    batch_size: int = BATCH_SIZE,
+    sequence_length: int = SEQUENCE_LENGTH,
+    evaluations: int = 20,
+) -> RunConfig:
+    """Return a run on `essentials` with the model's vocabulary, the study's schedule and clipping.
+
+    Args:
+        spec: The optimizer.
+        rest: The optimizer of everything but hidden matrices, if `spec` takes those only.
+        model: The model; its vocabulary names the dataset.
+        total_steps: Updates.
+        seed: Seed of the initial weights and of the data order.
+        batch_size: Sequences per update.
+        sequence_length: Tokens per sequence.
+        evaluations: How often the validation loss is measured in the run; each costs about as much as 30 updates.
+    """
     return RunConfig(
         model=model,
-        data=DataConfig(dataset="essentials-bpe-2048", batch_size=BATCH_SIZE, sequence_length=SEQUENCE_LENGTH),
+        data=DataConfig(
+            dataset=f"essentials-bpe-{model.vocab_size}", batch_size=batch_size, sequence_length=sequence_length
+        ),
         optimizer=spec,
-        lr_schedule=study_schedule(steps),
-        total_steps=steps,
+        rest_optimizer=rest,
+        lr_schedule=study_schedule(total_steps),
+        total_steps=total_steps,
         seed=seed,
         grad_clip=GRAD_CLIP,
-        evaluation=EvaluationConfig(interval=max(steps // 20, 1), batches=16, batch_size=32),
+        evaluation=EvaluationConfig(interval=max(total_steps // evaluations, 1), batches=16, batch_size=32),
         log_interval=20,
         execution=ExecutionConfig(checkpoint_interval=500),
     )

@@ -4,7 +4,14 @@ from logclock.schedules.base import Constant, Join, Product, Schedule, Slot, che
 from logclock.schedules.decay import constant_decay, log_time_decay, matched_decay
 from logclock.schedules.gain import LinearRamp, PowerGrowth
 from logclock.schedules.lr import Cosine, InverseSqrt, Linear, LrSchedule, PowerLaw, Warmup, WarmupStableDecay
-from logclock.schedules.momentum import DebiasedEma, HalfLifeRamp, InverseTime, log_time_ema
+from logclock.schedules.momentum import (
+    DebiasedEma,
+    HalfLifeRamp,
+    InverseTime,
+    MemoryCooldown,
+    log_time_ema,
+    memory_ema,
+)
 
 __all__ = [
     "Constant",
@@ -17,6 +24,7 @@ __all__ = [
     "Linear",
     "LinearRamp",
     "LrSchedule",
+    "MemoryCooldown",
     "PowerGrowth",
     "PowerLaw",
     "Product",
@@ -29,5 +37,6 @@ __all__ = [
     "log_time_decay",
     "log_time_ema",
     "matched_decay",
+    "memory_ema",
     "value_at",
 ]

@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+from typing import Literal
 
-from logclock.schedules.base import Schedule, check
+from logclock.schedules.base import Schedule, Slot, check, value_at
 
-__all__ = ["DebiasedEma", "HalfLifeRamp", "InverseTime", "log_time_ema"]
+__all__ = ["DebiasedEma", "HalfLifeRamp", "InverseTime", "MemoryCooldown", "log_time_ema", "memory_ema"]
 
 
 @Schedule.family.register("inverse_time")
@@ -118,3 +119,75 @@ class HalfLifeRamp(Schedule):
 
 def _half_life(ema: float) -> float:
     return -math.log(2) / math.log1p(-ema) - 1  # log1p: ln(1 - ema) keeps its digits when ema is 1e-8
+
+
+def memory_ema(memory: float) -> float:
+    """Return the constant averaging weight 1 / memory of an average that remembers `memory` updates.
+
+    Memory M means beta = 1 - 1/M: weights fall by a factor e over M updates and by 2 over 0.69 M, and beta = 0.9 is a
+    memory of 10. In this unit one may tune an optimizer's memory as one tunes its learning rate: Everett and Qiu found
+    AdamW's best to grow from 20 updates to 1280 as training grew 128-fold.
+
+    Args:
+        memory: M in updates, >= 1; 1 is the newest sample alone.
+
+    Examples:
+        >>> memory_ema(20)
+        0.05
+
+    References: Everett and Qiu 2026, arXiv:2609.04577 (the tuning, not this notation).
+    """
+    check(1 <= memory < math.inf, "memory", "be finite and >= 1 update", memory, advice="beta = 1 - 1 / memory.")
+    return 1 / memory
+
+
+@Schedule.family.register("memory_cooldown")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryCooldown(Schedule):
+    """Any average, with a memory that shrinks over the last part of training.
+
+    An average with newest weight e remembers 1 / e updates. That memory is multiplied by a factor f, which is 1 until
+    the last S = fraction T updates and `final` at t = T and after; what is returned is min(base(t) / f(t), 1), since no
+    average remembers less than the newest sample. With x = (t - (T - S)) / S
+        geometric:  f = final^x
+        linear:     f = 1 - (1 - final) x
+
+    The bias correction of AdamW holds for constant averages only: use `bias_correction=False`, or an optimizer that has
+    none. The total weight of the samples is 1 minus the product of 1 - ema over all updates, no function of t alone.
+    With a base that is 1 at t = 1 it is 1 from then on, whatever follows, and there is no bias to correct.
+
+    Args:
+        base: Newest weight without the cooldown, a number or a schedule.
+        total_steps: Planned updates T.
+        fraction: Share of T that the cooldown takes, in (0, 1].
+        final: Share of the memory that is left at t = T, in (0, 1]; 1 is no cooldown.
+        shape: `geometric` or `linear` in the memory.
+
+    Examples:
+        >>> cooldown = MemoryCooldown(base=memory_ema(100), total_steps=1000, fraction=0.2, final=0.01)
+        >>> cooldown(800), round(cooldown(900), 12), cooldown(1000)
+        (0.01, 0.1, 1.0)
+
+    References: Everett and Qiu 2026, arXiv:2609.04577, for the idea; this form is ours.
+    """
+
+    base: Slot
+    total_steps: float
+    fraction: float
+    final: float
+    shape: Literal["geometric", "linear"] = "geometric"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, Schedule):
+            check(0 < self.base <= 1, "base", "lie in (0, 1]", self.base, advice="It is 1 - beta, not beta.")
+        check(1 <= self.total_steps < math.inf, "total_steps", "be finite and >= 1", self.total_steps)
+        check(0 < self.fraction <= 1, "fraction", "lie in (0, 1]", self.fraction, advice="It is a share of T.")
+        check(0 < self.final <= 1, "final", "lie in (0, 1]", self.final, advice="It is a share of the memory.")
+        check(self.shape in ("geometric", "linear"), "shape", "be 'geometric' or 'linear'", self.shape)
+
+    def __call__(self, t: float) -> float:
+        """Return the weight of the newest sample at `t`."""
+        room = self.fraction * self.total_steps
+        elapsed = min(max((t - (self.total_steps - room)) / room, 0.0), 1.0)
+        factor: float = self.final**elapsed if self.shape == "geometric" else 1 - (1 - self.final) * elapsed
+        return min(value_at(self.base, t) / factor, 1.0)

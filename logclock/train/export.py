@@ -21,7 +21,8 @@ def export_model(model: nn.Module, config: RunConfig, directory: Path) -> Path:
     from safetensors.torch import save
 
     path = directory / WEIGHTS
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # Copies, because the format refuses tensors that share memory, as those of modules with a tied parameter do.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     write_config(config, directory)
     write_atomically(path, save(tensors, metadata={"format": "pt"}))
     return path

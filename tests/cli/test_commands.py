@@ -9,7 +9,7 @@ from logclock.recipes import RECIPES, VARIANTS
 from logclock.records import Ledger
 from logclock.rules import Spec
 from logclock.schedules import Schedule
-from logclock.train import RunConfig, run_id
+from logclock.train import RunConfig, load_model, run_id
 
 TINY = [
     "data.dataset=tiny-byte-257",
@@ -88,6 +88,21 @@ def test_train_makes_a_run_and_says_where_it_is(capsys, train_command, tmp_path,
     assert f"adana: finished, validation loss {record.metrics['final_validation_loss']:.4f}" in shown
     assert str(tmp_path / "out" / "runs" / record.run_id) in shown
     assert record.provenance["command"] == "logclock train --out 'two words'"
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+def test_a_run_can_take_another_model(train_command, tmp_path, kind):
+    command = train_command(
+        "--steps", "20", "--progress", "quiet", settings=(f"model.kind={kind}", "model.num_layers=1")
+    )
+
+    assert main(command) == 0
+
+    (record,) = Ledger(tmp_path / "out" / "ledger.jsonl").records()
+    loaded = load_model(tmp_path / "out" / "runs" / record.run_id)
+    config = from_dict(ModelConfig, record.config["model"])
+    assert sum(p.numel() for p in loaded.parameters()) == record.model["total_params"] == config.size().total_params
+    assert record.metrics["final_validation_loss"] < record.train["loss"][0]
 
 
 def test_train_from_a_file_is_the_same_run(capsys, train_command, tmp_path, tiny_data_root):

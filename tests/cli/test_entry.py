@@ -11,7 +11,7 @@ from logclock.cli import main
     ("arguments", "message"),
     [
         (["show", "--optimizer", "adanna"], "unknown optimizer 'adanna'. Did you mean 'adana'"),
-        (["show", "--recipe", "dmeo"], "unknown recipe 'dmeo'. Did you mean 'demo'? Known: adana_paper, demo."),
+        (["show", "--recipe", "dmeo"], "unknown recipe 'dmeo'. Did you mean 'demo'? Known: adana_paper, demo, "),
         (["show", "--set", "optimizer.kapa=1"], "unknown path 'optimizer.kapa'. Did you mean 'kappa'?"),
         (["show", "--set", "seed"], "cannot read 'seed'. Write PATH=VALUE"),
         (["show", "--set", "seed=zero"], "seed must be a whole number, got 'zero'."),

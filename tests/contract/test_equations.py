@@ -5,11 +5,13 @@ import pytest
 import torch
 from contract.cases import CASES, WEIGHT_DECAY
 from contract.runs import make_params, run, set_grads
+from reference.adana import adana as adana_reference
+from reference.schedules import cooled_weight, newest_weight
 
 from logclock import ADANA, AdamW, DanaMK4, DanaStarMK4, log_time_decay
 from logclock.optim import SGD
 from logclock.rules import Spec
-from logclock.schedules import Cosine
+from logclock.schedules import Cosine, MemoryCooldown, log_time_ema
 
 PEAK = 1e-2
 TOTAL_STEPS = 40
@@ -99,6 +101,41 @@ def test_dana_mk4_without_the_plus_one_and_clip_is_the_papers_adana():
 
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_adana_with_a_momentum_cooldown_equals_the_reference_with_the_same_weights():
+    params = make_params(dtype=torch.float64)
+    start = [p.detach().clone() for p in params]
+    cooldown = MemoryCooldown(base=log_time_ema(6.0), total_steps=TOTAL_STEPS, fraction=0.25, final=0.1)
+    optimizer = ADANA(params, lr=PEAK, kappa=0.8, delta=6.0, ema1=cooldown)
+    grads = [[] for _ in params]
+
+    for step in range(1, TOTAL_STEPS + 11):  # ten updates more than planned: the memory stays where it is, relatively
+        set_grads(params, step)
+        for history, param in zip(grads, params, strict=True):
+            history.append(param.grad.numpy().copy())
+        optimizer.step()
+
+    def weight(t):
+        return cooled_weight(t, newest_weight(t, 6.0), total=TOTAL_STEPS, start=30, left=0.1)
+
+    for param, first, history in zip(params, start, grads, strict=True):
+        settings = {
+            "lr": lambda t: PEAK,
+            "decay": lambda t: 0.0,
+            "kappa": 0.8,
+            "delta": 6.0,
+            "plus_one": 0,
+            "eps": 1e-8,
+        }
+        theta, m, v = adana_reference(first.numpy(), history, momentum_weight=weight, **settings)
+        plain, *_ = adana_reference(first.numpy(), history, **settings)
+        assert np.abs(plain - theta).max() > 1e-3  # the cooldown matters here
+        for mine, expected in zip(
+            (param.detach(), *list(optimizer.state[param].values())[1:]), (theta, m, v), strict=True
+        ):
+            # float64 rounding of 50 updates in another order of operations
+            np.testing.assert_allclose(mine.numpy(), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_a_small_clip_bounds_the_amplified_momentum():

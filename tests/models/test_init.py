@@ -4,19 +4,42 @@ import pytest
 import torch
 from torch import nn
 
-from logclock.models import EnokiConfig
+from logclock.models import EnokiConfig, LlamaConfig, Qwen3Config
 from logclock.models.init import scaled_gpt_init
 
-MICRO = EnokiConfig(heads=4, head_dim=16, num_layers=3, vocab_size=512)
+SIZE = {"heads": 4, "head_dim": 16, "num_layers": 3, "vocab_size": 512}
+MICRO = EnokiConfig(**SIZE)
 
-# Width 64, depth 3: 1/sqrt(64), and 1/sqrt(2 * fan_in * 3) with fan_in 64 and 256 for the two residual outputs.
+# Width 64, depth 3: 1/sqrt(64), and 1/sqrt(2 * fan_in * 3) for the two residual outputs, with fan_in 64 and, in the
+# MLP, 256 or 192. LLaMA: 0.02, and 0.02/sqrt(2 * 3) whatever the width.
 EXPECTED_STD = {
-    "embedding.weight": 0.125,
-    "head.weight": 0.125,
-    "attention.qkv.weight": 0.125,
-    "feed_forward.into.weight": 0.125,
-    "attention.out.weight": 1 / math.sqrt(384),
-    "feed_forward.out.weight": 1 / math.sqrt(1536),
+    MICRO: {
+        "embedding.weight": 0.125,
+        "head.weight": 0.125,
+        "attention.qkv.weight": 0.125,
+        "feed_forward.into.weight": 0.125,
+        "attention.out.weight": 1 / math.sqrt(384),
+        "feed_forward.out.weight": 1 / math.sqrt(1536),
+    },
+    Qwen3Config(**SIZE): {
+        "embedding.weight": 0.125,
+        "head.weight": 0.125,
+        "attention.query_gate.weight": 0.125,
+        "attention.key.weight": 0.125,
+        "attention.value.weight": 0.125,
+        "feed_forward.gate.weight": 0.125,
+        "feed_forward.into.weight": 0.125,
+        "attention.out.weight": 1 / math.sqrt(384),
+        "feed_forward.out.weight": 1 / math.sqrt(1152),
+    },
+    LlamaConfig(**SIZE): {
+        "embedding.weight": 0.02,
+        "attention.qkv.weight": 0.02,
+        "feed_forward.gate.weight": 0.02,
+        "feed_forward.into.weight": 0.02,
+        "attention.out.weight": 0.02 / math.sqrt(6),
+        "feed_forward.out.weight": 0.02 / math.sqrt(6),
+    },
 }
 
 
@@ -24,12 +47,14 @@ def is_gain(name):
     return name.endswith("norm.weight")
 
 
-def test_every_weight_has_the_variance_of_the_scheme():
-    weights = {name: p for name, p in MICRO.build(seed=0).named_parameters() if not is_gain(name)}
+@pytest.mark.parametrize("config", EXPECTED_STD, ids=lambda config: type(config).__name__)
+def test_every_weight_has_the_variance_of_the_scheme(config):
+    weights = {name: p for name, p in config.build(seed=0).named_parameters() if not is_gain(name)}
 
-    assert len(weights) == 2 + 3 * 4
+    tables = {name for name in EXPECTED_STD[config] if name in ("embedding.weight", "head.weight")}
+    assert len(weights) == len(tables) + 3 * (len(EXPECTED_STD[config]) - len(tables))
     for name, weight in weights.items():
-        std = next(value for ending, value in EXPECTED_STD.items() if name.endswith(ending))
+        std = next(value for ending, value in EXPECTED_STD[config].items() if name.endswith(ending))
         # 5 standard errors of the mean and of the standard deviation of n normal draws.
         assert abs(weight.mean().item()) < 5 * std / math.sqrt(weight.numel()), name
         assert abs(weight.std().item() / std - 1) < 5 / math.sqrt(2 * weight.numel()), name
@@ -44,10 +69,11 @@ def test_weights_are_normal_and_not_repeated_between_layers():
     assert not torch.equal(model.blocks[0].attention.qkv.weight, model.blocks[1].attention.qkv.weight)
 
 
-def test_every_gain_starts_at_one():
-    gains = [p for name, p in MICRO.build(seed=0).named_parameters() if is_gain(name)]
+@pytest.mark.parametrize("config", EXPECTED_STD, ids=lambda config: type(config).__name__)
+def test_every_gain_starts_at_one(config):
+    gains = [p for name, p in config.build(seed=0).named_parameters() if is_gain(name)]
 
-    assert len(gains) == 3 * 4 + 1
+    assert len(gains) == 3 * (2 if isinstance(config, LlamaConfig) else 4) + 1
     assert all(bool((gain == 1).all()) for gain in gains)
 
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from logclock.models.layers import Attention, FeedForward, apply_rotary, rotary_tables
+from logclock.models.layers import (
+    Attention,
+    FeedForward,
+    GatedAttention,
+    SwiGLU,
+    apply_rotary,
+    gain_only_norm,
+    rms_norm,
+    rotary_tables,
+)
 
 CPU = torch.device("cpu")
 
@@ -61,7 +70,7 @@ def test_tables_of_a_prefix_are_a_prefix_of_the_tables():
 
 def test_attention_of_the_first_position_is_its_own_value():
     torch.manual_seed(0)
-    attention = Attention(heads=2, head_dim=4).double()
+    attention = Attention(heads=2, head_dim=4, norm=gain_only_norm).double()
     x_BLD = torch.randn(1, 6, 8, dtype=torch.float64)
     tables = rotary_tables(6, 4, theta=10000.0, dtype=torch.float64, device=CPU)
 
@@ -80,3 +89,36 @@ def test_the_feed_forward_activation_is_the_exact_gelu():
     out = feed_forward(torch.tensor([[[1.5]]], dtype=torch.float64)).item()
 
     assert abs(out - 1.5 * 0.5 * (1 + math.erf(1.5 / math.sqrt(2)))) < 1e-15  # the tanh form is off by 3e-4
+
+
+def test_a_gate_of_zero_halves_the_output_of_attention():
+    torch.manual_seed(0)
+    attention = GatedAttention(heads=2, head_dim=4, norm=rms_norm).double()
+    x_BLD = torch.randn(1, 6, 8, dtype=torch.float64)
+    tables = rotary_tables(6, 4, theta=10000.0, dtype=torch.float64, device=CPU)
+    with torch.no_grad():  # rows 4 to 7 gate the first head, rows 12 to 15 the second
+        attention.query_gate.weight[[4, 5, 6, 7, 12, 13, 14, 15]] = 0
+
+    first_D = attention(x_BLD, *tables)[0, 0]
+
+    torch.testing.assert_close(
+        first_D, attention.out.weight @ (attention.value.weight @ x_BLD[0, 0] / 2), rtol=0, atol=1e-14
+    )
+
+
+def test_the_gated_feed_forward_by_hand():
+    feed_forward = SwiGLU(width=1, hidden=1).double()
+    with torch.no_grad():
+        for part, weight in ((feed_forward.gate, 2.0), (feed_forward.into, 3.0), (feed_forward.out, 0.5)):
+            part.weight.fill_(weight)
+
+    out = feed_forward(torch.tensor([[[0.5]]], dtype=torch.float64)).item()
+
+    assert abs(out - 0.75 / (1 + math.exp(-1))) < 1e-15  # 1 sigmoid(1), times 1.5, times 0.5
+
+
+def test_the_rms_norm_by_hand():
+    # The mean square of (3, 4) is 12.5; no mean is taken off.
+    out = rms_norm(2).double()(torch.tensor([3.0, 4.0], dtype=torch.float64))
+
+    np.testing.assert_allclose(out.detach().numpy(), np.array([3, 4]) / math.sqrt(12.5 + 1e-5), rtol=1e-15)

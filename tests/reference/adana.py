@@ -4,12 +4,16 @@ import numpy as np
 from reference.schedules import newest_weight
 
 
-def adana(theta, grads, *, lr, kappa, delta, plus_one, eps, decay):
-    """Paper form with plus_one = 0, released code with 1. Decay acts together with the update."""
+def adana(theta, grads, *, lr, kappa, delta, plus_one, eps, decay, momentum_weight=None):
+    """Paper form with plus_one = 0, released code with 1. Decay acts together with the update.
+
+    `momentum_weight(t)` is the weight of the newest gradient in m, if it is another than in v.
+    """
     m, v = np.zeros_like(theta), np.zeros_like(theta)
     for t, g in enumerate(grads, start=1):
         d = newest_weight(t, delta)
-        m = (1 - d) * m + d * g
+        e = d if momentum_weight is None else momentum_weight(t)
+        m = (1 - e) * m + e * g
         v = (1 - d) * v + d * g**2
         r = 1 / (np.sqrt(v) + eps)
         alpha = plus_one + (1 + t) ** (1 - kappa)

@@ -16,6 +16,7 @@ from logclock.schedules import (
     Join,
     Linear,
     LinearRamp,
+    MemoryCooldown,
     PowerGrowth,
     PowerLaw,
     Product,
@@ -44,6 +45,16 @@ CASES = {
     ),
     "linear": (Linear(total_steps=100.0, final=0.1, **WARMUP), WARMUP | {"total_steps": 100.0, "final": 0.1}),
     "linear_ramp": (LinearRamp(start=1.0, end=8.0, steps=50.0), {"start": 1.0, "end": 8.0, "steps": 50.0}),
+    "memory_cooldown": (
+        MemoryCooldown(base=Constant(value=0.1), total_steps=100.0, fraction=0.2, final=0.5, shape="linear"),
+        {
+            "base": {"kind": "constant", "value": 0.1},
+            "total_steps": 100.0,
+            "fraction": 0.2,
+            "final": 0.5,
+            "shape": "linear",
+        },
+    ),
     "power_growth": (PowerGrowth(kappa=0.85), {"kappa": 0.85}),
     "power_law": (
         PowerLaw(time_scale=50.0, exponent=0.7, **WARMUP),

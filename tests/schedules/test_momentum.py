@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logclock.schedules import DebiasedEma, HalfLifeRamp, InverseTime, log_time_ema
+from logclock.rules import AdamwSpec
+from logclock.schedules import (
+    DebiasedEma,
+    HalfLifeRamp,
+    InverseTime,
+    MemoryCooldown,
+    Schedule,
+    log_time_ema,
+    memory_ema,
+)
 
 TIMES = (1, 10_000, 1_000_000, 10_000_000, 100_000_000)
 # t = 1e8 is where float32 has lost 1 - beta altogether. A few roundings of float64, each 1.1e-16.
@@ -61,6 +70,10 @@ def test_a_log_time_weight_lies_between_0_and_1_and_falls(delta, t):
     assert 0 < ema(t * 1.001) < ema(t) <= 1
 
 
+def cooldown(**changes):
+    return MemoryCooldown(**{"base": 0.01, "total_steps": 1000, "fraction": 0.2, "final": 0.01} | changes)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -72,6 +85,16 @@ def test_a_log_time_weight_lies_between_0_and_1_and_falls(delta, t):
         (lambda: HalfLifeRamp(start=0.0, end=0.1, steps=1), r"start must lie in \(0, 1\), got 0\.0\. It is 1 - beta"),
         (lambda: HalfLifeRamp(start=0.1, end=1.0, steps=1), r"end must lie in \(0, 1\), got 1\.0\. It is 1 - beta"),
         (lambda: HalfLifeRamp(start=0.1, end=0.01, steps=0), r"steps must be > 0, got 0"),
+        (lambda: memory_ema(0.5), r"memory must be finite and >= 1 update, got 0\.5\. beta = 1 - 1 / memory\."),
+        (lambda: memory_ema(math.inf), r"memory must be finite and >= 1 update, got inf"),
+        (lambda: cooldown(base=0.0), r"base must lie in \(0, 1\], got 0\.0\. It is 1 - beta, not beta\."),
+        (lambda: cooldown(base=1.5), r"base must lie in \(0, 1\], got 1\.5"),
+        (lambda: cooldown(total_steps=0), r"total_steps must be finite and >= 1, got 0"),
+        (lambda: cooldown(fraction=0.0), r"fraction must lie in \(0, 1\], got 0\.0\. It is a share of T\."),
+        (lambda: cooldown(fraction=1.1), r"fraction must lie in \(0, 1\], got 1\.1"),
+        (lambda: cooldown(final=0.0), r"final must lie in \(0, 1\], got 0\.0\. It is a share of the memory\."),
+        (lambda: cooldown(final=2.0), r"final must lie in \(0, 1\], got 2\.0"),
+        (lambda: cooldown(shape="cosine"), r"shape must be 'geometric' or 'linear', got 'cosine'"),
     ],
 )
 def test_values_out_of_range_are_refused(build, message):
@@ -163,3 +186,99 @@ def test_debiased_weights_by_hand():
 
     assert [ema(t) for t in (1, 2, 3)] == pytest.approx([1, 2 / 3, 4 / 7], rel=1e-15)
     assert ema(1e6) == 0.5
+
+
+@pytest.mark.parametrize(("memory", "ema"), [(1, 1.0), (10, 0.1), (20, 0.05), (1280, 0.00078125)])
+def test_a_memory_in_updates_is_one_over_the_newest_weight(memory, ema):
+    assert memory_ema(memory) == ema
+
+
+def test_the_weights_of_an_average_fall_by_e_over_its_memory():
+    beta = 1 - memory_ema(1280)
+
+    assert beta**1280 == pytest.approx(math.exp(-1), rel=1e-3)  # (1 - 1/M)^M is 1/e (1 - 1/(2 M))
+    assert beta ** (1280 * math.log(2)) == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("t", "geometric", "linear"),
+    [
+        # A memory of 100 updates until t = 800 of 1000; then a share 0.01^x of it or 1 - 0.99 x, x = (t - 800) / 200.
+        (1, 100, 100),
+        (800, 100, 100),
+        (850, 31.622776601683793, 75.25),
+        (900, 10, 50.5),
+        (950, 3.1622776601683795, 25.75),
+        (1000, 1, 1),
+        (5000, 1, 1),
+    ],
+)
+def test_a_cooldown_shrinks_the_memory_by_hand(t, geometric, linear):
+    assert 1 / cooldown()(t) == pytest.approx(geometric, rel=1e-13)
+    assert 1 / cooldown(shape="linear")(t) == pytest.approx(linear, rel=1e-13)
+
+
+def test_a_cooldown_multiplies_whatever_memory_there_is():
+    # Log-time with delta = 8 remembers (8 + t) / 8: 101 updates at t = 800, 113.5 at 900, 126 at 1000.
+    log_time = cooldown(base=log_time_ema(8.0), final=0.25)
+
+    assert [1 / log_time(t) for t in (800, 900, 1000)] == pytest.approx([101, 113.5 / 2, 126 / 4], rel=1e-13)
+    assert 1 / log_time(2000) == pytest.approx(251 / 4, rel=1e-13)
+
+
+def test_a_memory_does_not_shrink_below_the_newest_sample():
+    assert cooldown(base=0.5)(1000) == 1.0
+    assert cooldown(base=0.5)(900) == 1.0  # a tenth of two updates
+
+
+def test_a_cooldown_over_all_of_training_begins_at_once():
+    assert cooldown(fraction=1.0, final=0.5)(500) == pytest.approx(0.01 * math.sqrt(2), rel=1e-14)
+
+
+def test_a_cooldown_that_leaves_everything_changes_nothing():
+    ema = log_time_ema(8.0)
+
+    assert [cooldown(base=ema, final=1.0)(t) for t in (1, 850, 1000)] == [ema(t) for t in (1, 850, 1000)]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    base=st.floats(1e-8, 1),
+    total_steps=st.floats(1, 1e8),
+    fraction=st.floats(1e-3, 1),
+    final=st.floats(1e-4, 1),
+    shape=st.sampled_from(["geometric", "linear"]),
+    moments=st.tuples(st.floats(0, 1.5), st.floats(0, 1.5)),
+)
+def test_a_cooled_weight_never_falls_and_stays_between_its_ends(base, total_steps, fraction, final, shape, moments):
+    schedule = MemoryCooldown(base=base, total_steps=total_steps, fraction=fraction, final=final, shape=shape)
+    first, second = (schedule(x * total_steps) for x in sorted(moments))
+
+    assert base <= first <= second * (1 + 1e-14)
+    assert second <= min(base / final, 1) * (1 + 1e-14)
+
+
+@pytest.mark.parametrize("base", [0.01, log_time_ema(8.0)])
+def test_a_cooldown_is_plain_data(base):
+    schedule = cooldown(base=base, shape="linear")
+
+    assert Schedule.from_dict(schedule.to_dict()) == schedule
+    assert schedule.to_dict()["kind"] == "memory_cooldown"
+
+
+def test_the_bias_correction_of_adamw_refuses_a_cooldown():
+    with pytest.raises(ValueError, match="set bias_correction=False for scheduled averages"):
+        AdamwSpec(ema1=cooldown())
+
+    assert AdamwSpec(ema1=cooldown(), bias_correction=False).scalars(900)["ema1"] == pytest.approx(0.1, rel=1e-14)
+
+
+def test_an_average_whose_first_weight_is_1_has_no_bias_whatever_follows():
+    # The constant samples 3, 3, ... through weights 1, 1/2, 1/3, ... (delta near 0: the plain mean), then a cooldown.
+    weights = cooldown(base=InverseTime(scale=1.0, offset=0.0), total_steps=20, fraction=0.5, final=0.1)
+
+    average = 0.0
+    for t in range(1, 21):
+        average += weights(t) * (3.0 - average)
+        assert average == pytest.approx(3.0, rel=1e-15)
+    assert weights(20) == pytest.approx(0.5)  # a twentieth, ten times

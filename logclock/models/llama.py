@@ -1,0 +1,87 @@
+"""What is the LLaMA-like model of the adaptive warm-up paper?"""
+
+from dataclasses import dataclass
+
+from logclock.models.base import ModelConfig
+from logclock.models.decoder import Decoder, check_decoder, empty_decoder
+from logclock.models.init import constant_std_init
+from logclock.models.layers import Attention, SwiGLU, rms_norm
+from logclock.models.sizes import ModelSize
+
+__all__ = ["LlamaConfig"]
+
+
+@ModelConfig.family.register("llama")
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig(ModelConfig):
+    """LLaMA-like: RMSNorm, SwiGLU, and an output head that is the embedding's matrix.
+
+    Width is d = heads * head_dim, the feed-forward width F near 8 d / 3, which gives the MLP as many parameters as two
+    matrices of 4 d. With V words, counting the norm gains and the tied table once,
+        P = L (4 d^2 + 3 d F + 2 d) + d,   D = P + d V
+
+    Args:
+        heads: Attention heads per layer: 12 in the paper, at both of its sizes.
+        head_dim: Even. 64 in the paper; 16 gives micro sizes that run on a CPU.
+        num_layers: L; as many as heads if None, which is the paper's smaller model at 12 heads. Its larger one has 24.
+        feed_forward_width: F; 8 d / 3 rounded down if None, which is 2048 at 12 heads.
+        vocab_size: Rows of the one table. The default is GPT-2's 50,257, padded.
+        rope_theta: Base of the rotary wavelengths.
+
+    Examples:
+        >>> LlamaConfig(heads=12).size().total_params
+        123587328
+        >>> LlamaConfig(heads=2, head_dim=16, vocab_size=256).build(seed=0).head is None
+        True
+
+    References: Riabinin et al. 2026, arXiv:2602.05813, released training code.
+    """
+
+    heads: int
+    head_dim: int = 64
+    num_layers: int | None = None
+    feed_forward_width: int | None = None
+    vocab_size: int = 50304
+    rope_theta: float = 10000.0
+
+    def __post_init__(self) -> None:
+        check_decoder(self)
+
+    @property
+    def width(self) -> int:
+        """The model width d."""
+        return self.heads * self.head_dim
+
+    @property
+    def depth(self) -> int:
+        """The number of layers L, given or derived."""
+        return self.num_layers if self.num_layers is not None else self.heads
+
+    @property
+    def hidden(self) -> int:
+        """The feed-forward width F, given or derived."""
+        return self.feed_forward_width if self.feed_forward_width is not None else 8 * self.width // 3
+
+    def size(self) -> ModelSize:
+        """Return P, D and the shape, norm gains counted."""
+        per_layer = 4 * self.width**2 + 3 * self.width * self.hidden + 2 * self.width
+        non_embedding_params = self.depth * per_layer + self.width
+        return ModelSize(
+            non_embedding_params=non_embedding_params,
+            total_params=non_embedding_params + self.width * self.vocab_size,
+            num_layers=self.depth,
+            width=self.width,
+            vocab_size=self.vocab_size,
+        )
+
+    def build(self, *, seed: int) -> Decoder:
+        """Return the model with weights of standard deviation 0.02 drawn from `seed`; see `ModelConfig.build`."""
+        model = empty_decoder(
+            self,
+            norm=rms_norm,
+            attention=lambda: Attention(heads=self.heads, head_dim=self.head_dim, norm=None),
+            feed_forward=lambda: SwiGLU(width=self.width, hidden=self.hidden),
+            is_tied=True,
+        )
+        constant_std_init(model, std=0.02, residual_outputs=model.residual_outputs(), num_layers=self.depth, seed=seed)
+        return model
