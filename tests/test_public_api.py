@@ -15,6 +15,7 @@ PUBLIC = [
     "ADANA",
     "SGD",
     "AdamW",
+    "AdaptiveWarmup",
     "Constant",
     "Cosine",
     "DanaMK4",

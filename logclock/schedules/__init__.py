@@ -1,12 +1,15 @@
 """Schedules: small frozen functions of the update count t, used by optimizers and by theory alike."""
 
+from logclock.schedules.adaptive import AdaptiveWarmupPlan, warmup_factor
 from logclock.schedules.base import Constant, Join, Product, Schedule, Slot, check, value_at
 from logclock.schedules.decay import constant_decay, log_time_decay
 from logclock.schedules.gain import LinearRamp, PowerGrowth
 from logclock.schedules.lr import Cosine, InverseSqrt, Linear, LrSchedule, PowerLaw, Warmup, WarmupStableDecay
 from logclock.schedules.momentum import HalfLifeRamp, InverseTime, log_time_ema
+from logclock.schedules.operating_point import kappa, optimal_ratio
 
 __all__ = [
+    "AdaptiveWarmupPlan",
     "Constant",
     "Cosine",
     "HalfLifeRamp",
@@ -25,7 +28,10 @@ __all__ = [
     "WarmupStableDecay",
     "check",
     "constant_decay",
+    "kappa",
     "log_time_decay",
     "log_time_ema",
+    "optimal_ratio",
     "value_at",
+    "warmup_factor",
 ]

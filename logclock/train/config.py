@@ -8,7 +8,7 @@ from logclock.config import to_dict
 from logclock.models import ModelConfig
 from logclock.records import content_hash
 from logclock.rules import Spec
-from logclock.schedules import Schedule, check
+from logclock.schedules import AdaptiveWarmupPlan, Schedule, check
 
 __all__ = ["DataConfig", "EvaluationConfig", "ExecutionConfig", "RunConfig", "identity", "run_id"]
 
@@ -93,8 +93,8 @@ class RunConfig:
     optimizer: Spec
     """The optimizer; its `lr` is the peak learning rate."""
 
-    lr_schedule: Schedule
-    """Multiplier s(t) on the peak learning rate of every parameter group."""
+    lr_schedule: Schedule | AdaptiveWarmupPlan
+    """Multiplier s(t) on the peak learning rate of every parameter group, or a plan that takes it from the loss."""
 
     total_steps: int
     """Planned updates T."""
