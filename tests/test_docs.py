@@ -16,7 +16,7 @@ import torch
 import logclock
 from logclock.optim import ScheduledOptimizer
 from logclock.rules import Spec
-from logclock.schedules import LrSchedule, Schedule
+from logclock.schedules import AdaptiveWarmupPlan, LrSchedule, Schedule
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -116,12 +116,23 @@ def test_every_schedule_has_a_section_with_formula_fields_and_figure():
     for kind in Schedule.family:
         text = section(page, f"`{kind}`")
         cls = Schedule.family.get(kind)
+        if not issubclass(cls, Schedule):  # a plan, with a page of its own
+            assert f"({kind.replace('_', '-')}.md)" in text
+            continue
         assert f"drawing}} schedule-{kind}\n" in text, kind
         assert "$$" in text or kind == "join", kind
         own = {f.name for f in dataclasses.fields(cls)} - (shared if issubclass(cls, LrSchedule) else set())
         assert {name for name in own if f"`{name}`" not in text} == set(), kind
     learning_rate = section(page, "Learning rate")
     assert {name for name in shared if f"`{name}`" not in learning_rate} == set()
+
+
+def test_the_settings_of_the_adaptive_warm_up_are_those_of_its_plan():
+    rows = table(section(DOCS / "adaptive-warmup.md", "Settings"))
+
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows}
+
+    assert documented == {f.name: repr(f.default) for f in dataclasses.fields(AdaptiveWarmupPlan)}
 
 
 def test_every_public_name_is_in_the_api_page():
@@ -278,7 +289,7 @@ def drawing():
 
 def test_figures_show_every_registered_name(drawing):
     assert sorted(drawing.OPTIMIZERS) == OPTIMIZERS
-    assert sorted(drawing.SCHEDULES) == sorted(Schedule.family)
+    assert sorted(drawing.SCHEDULES) == [k for k in Schedule.family if issubclass(Schedule.family.get(k), Schedule)]
     for kind, (_, _, examples) in drawing.SCHEDULES.items():
         assert {type(example) for example in examples} == {Schedule.family.get(kind)}
 
