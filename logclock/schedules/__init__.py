@@ -6,7 +6,7 @@ from logclock.schedules.decay import constant_decay, log_time_decay
 from logclock.schedules.gain import LinearRamp, PowerGrowth
 from logclock.schedules.lr import Cosine, InverseSqrt, Linear, LrSchedule, PowerLaw, Warmup, WarmupStableDecay
 from logclock.schedules.momentum import HalfLifeRamp, InverseTime, log_time_ema
-from logclock.schedules.operating_point import kappa, optimal_ratio
+from logclock.schedules.operating_point import dual_norm_ratio, optimal_ratio
 
 __all__ = [
     "AdaptiveWarmupPlan",
@@ -28,7 +28,7 @@ __all__ = [
     "WarmupStableDecay",
     "check",
     "constant_decay",
-    "kappa",
+    "dual_norm_ratio",
     "log_time_decay",
     "log_time_ema",
     "optimal_ratio",

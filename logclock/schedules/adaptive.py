@@ -73,7 +73,7 @@ class AdaptiveWarmupPlan:
             `end_loss` 0.32 if None.
         div: Peak over initial learning rate, > 1.
         shape: `smoothness` is `warmup_factor`; `linear` a straight line in the loss from 1/div to 1, to compare with.
-        kappa: For `auto`: the optimizer's dual-norm ratio, see `kappa`.
+        dual_norm_ratio: For `auto`: the study's kappa, from the function of that name.
         sigma_f: For `auto`: scale of the loss noise sigma_F; the study never varied it.
         loss0: The initial loss; None takes the mean of the first `loss0_window` losses.
         loss0_window: Losses that make loss0.
@@ -98,7 +98,7 @@ class AdaptiveWarmupPlan:
     delta_ratio: float | Literal["muon", "lion", "norm", "auto"] | None = None
     div: float = 100.0
     shape: Literal["smoothness", "linear"] = "smoothness"
-    kappa: float | None = None
+    dual_norm_ratio: float | None = None
     sigma_f: float = 1e-3
     loss0: float | None = None
     loss0_window: int = 1
@@ -152,9 +152,17 @@ class AdaptiveWarmupPlan:
         is_auto = ratio == "auto"
         check(not is_auto or self.f_star is not None, "delta_ratio", "be a number or a name with end_loss", ratio)
         check(
-            (self.kappa is not None) == is_auto, "kappa", "be given if delta_ratio is 'auto' and only then", self.kappa
+            (self.dual_norm_ratio is not None) == is_auto,
+            "dual_norm_ratio",
+            "be given if delta_ratio is 'auto' and only then",
+            self.dual_norm_ratio,
         )
-        check(self.kappa is None or 0 < self.kappa < math.inf, "kappa", "be > 0", self.kappa)
+        check(
+            self.dual_norm_ratio is None or 0 < self.dual_norm_ratio < math.inf,
+            "dual_norm_ratio",
+            "be > 0",
+            self.dual_norm_ratio,
+        )
         check(0 < self.sigma_f < math.inf, "sigma_f", "be > 0", self.sigma_f)
 
     @classmethod
@@ -184,8 +192,8 @@ class AdaptiveWarmupPlan:
         if self.delta_ratio is None:
             return SHAPE_RATIO
         if self.delta_ratio == "auto":
-            assert self.kappa is not None
-            return optimal_ratio(div=self.div, sharpness=self.kappa * self.sigma_f * gap**2)
+            assert self.dual_norm_ratio is not None
+            return optimal_ratio(div=self.div, sharpness=self.dual_norm_ratio * self.sigma_f * gap**2)
         if self.delta_ratio == "norm":
             return NORM_RATIOS[self.div]
         return RATIOS[self.delta_ratio] if isinstance(self.delta_ratio, str) else self.delta_ratio

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from logclock.schedules.base import check
 
-__all__ = ["kappa", "optimal_ratio"]
+__all__ = ["dual_norm_ratio", "optimal_ratio"]
 
 
-def kappa(shapes: Mapping[str, Iterable[Sequence[int]]]) -> float:
+def dual_norm_ratio(shapes: Mapping[str, Iterable[Sequence[int]]]) -> float:
     """Return the sum over tensors of sup |v|_dual / |v|, each in the norm in which its optimizer steps.
 
     Args:
@@ -19,7 +19,7 @@ def kappa(shapes: Mapping[str, Iterable[Sequence[int]]]) -> float:
             under `sign`.
 
     Examples:
-        >>> kappa({"spectral": [(768, 2048)], "sign": [(768,)]})
+        >>> dual_norm_ratio({"spectral": [(768, 2048)], "sign": [(768,)]})
         1536.0
     """
     for norm in shapes:
@@ -45,7 +45,7 @@ def optimal_ratio(*, div: float, sharpness: float) -> float:
 
     Args:
         div: Peak over initial learning rate.
-        sharpness: s = kappa sigma_F Delta_0^2.
+        sharpness: s = kappa sigma_F Delta_0^2, kappa the dual-norm ratio.
     """
     check(div > 1, "div", "be > 1", div)
     check(0 < sharpness < math.inf, "sharpness", "be > 0 and finite", sharpness)

@@ -43,9 +43,6 @@ def falling(num, start=10.0, end=3.0, seed=0, noise=0.3):
     return [end + (start - end) * math.exp(-4 * i / num) + generator.gauss(0, noise) for i in range(num)]
 
 
-# -- the warm-up ------------------------------------------------------------------------------------------------------
-
-
 def test_it_is_a_scheduler_of_torch_and_starts_low_without_counting_a_loss():
     optimizer = sgd(lr=0.4)
     warmup = AdaptiveWarmup(optimizer, 100, end_loss=4.0, div=8.0)
@@ -182,9 +179,6 @@ def test_a_loop_that_forgets_the_loss_is_told():
     assert set(lrs) == {0.01}
 
 
-# -- what step takes --------------------------------------------------------------------------------------------------
-
-
 def test_losses_may_be_numbers_tensors_and_metrics():
     graph = (nn.Parameter(torch.tensor(9.0)) * 1.0).reshape(1)
     kinds = [9.0, 9, torch.tensor(9.0), torch.tensor([9.0]), graph, torch.tensor(9.0, dtype=torch.bfloat16)]
@@ -265,9 +259,6 @@ def test_the_signature_shows_every_setting():
     assert parameters["patience"].default == AdaptiveWarmupPlan(end_loss=1.0).patience
 
 
-# -- groups and optimizers --------------------------------------------------------------------------------------------
-
-
 def test_ratios_between_groups_are_kept():
     params = [nn.Parameter(torch.zeros(2)) for _ in range(2)]
     optimizer = torch.optim.AdamW([{"params": params[:1], "lr": 1e-2}, {"params": params[1:]}], lr=1e-3)
@@ -340,9 +331,6 @@ def test_it_drives_any_optimizer_of_torch_through_a_whole_run(kind):
     assert optimizer.param_groups[0]["lr"] == 0.0
 
 
-# -- the decay, and what it costs -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("decay", ["cosine", "linear", "wsd", "constant"])
 def test_after_the_hand_over_the_rate_is_a_function_of_integers(decay):
     """Whatever is passed, it is not looked at, and past the end of the run the last value stays."""
@@ -390,8 +378,6 @@ def test_the_loss_is_read_once_a_step_while_warming_up_and_never_after(monkeypat
 
     assert Unreadable.reads == 3
 
-
-# -- resuming ---------------------------------------------------------------------------------------------------------
 
 STATES = {
     "before the first loss": 0,

@@ -27,7 +27,7 @@ from torch import nn
 from logclock import AdaptiveWarmup, ScheduledOptimizer
 from logclock.config import override
 from logclock.rules import Spec
-from logclock.schedules import AdaptiveWarmupPlan, kappa, optimal_ratio
+from logclock.schedules import AdaptiveWarmupPlan, dual_norm_ratio, optimal_ratio
 from logclock.train import train
 
 KAPPA = {"muon": 46_848, "lion": 123_568_128}
@@ -51,7 +51,7 @@ def lrs_of(warmup, losses):
 @pytest.mark.parametrize(("name", "f_star", "expected"), [("muon", 3.2, 2.49), ("lion", 3.5, 0.784)])
 def test_01_the_end_of_the_warm_up_is_no_quadrature_artefact(name, f_star, expected):
     """Theirs jumped between 1.78 and 5.52 (Muon) as loss0 moved by 3 %, and missed Lion's narrow weight altogether."""
-    plan = AdaptiveWarmupPlan(f_star=f_star, delta_ratio="auto", kappa=KAPPA[name])
+    plan = AdaptiveWarmupPlan(f_star=f_star, delta_ratio="auto", dual_norm_ratio=KAPPA[name])
 
     gaps = [plan.target(loss0)[0] - f_star for loss0 in (10.80, 10.88, 10.91, 10.94, 10.97, 11.10)]
 
@@ -71,7 +71,7 @@ def test_02_the_brittle_rule_is_never_the_default_and_end_loss_is_free_of_it():
 def test_03_the_weight_has_the_variance_1_over_sigma_times_kappa():
     """Not the README's standard deviation sigma / kappa, 2e-8 for Muon: only the product of the two counts."""
     plans = [
-        AdaptiveWarmupPlan(f_star=3.2, delta_ratio="auto", kappa=KAPPA["muon"] * c, sigma_f=1e-3 / c)
+        AdaptiveWarmupPlan(f_star=3.2, delta_ratio="auto", dual_norm_ratio=KAPPA["muon"] * c, sigma_f=1e-3 / c)
         for c in (0.1, 1.0, 10.0)
     ]
 
@@ -203,7 +203,7 @@ def choices():
 def test_11_every_choice_that_is_accepted_works_to_the_end(tiny_run, name, value):
     """From the text of `--set` to the last step of a run; `linear` was one that theirs took and then refused."""
     settings = ["lr_schedule.f_star=4.0", "lr_schedule.delta_ratio=0.3", f"lr_schedule.{name}={value}"]
-    settings += ["lr_schedule.kappa=100"] if value == "auto" else []
+    settings += ["lr_schedule.dual_norm_ratio=100"] if value == "auto" else []
     settings += ["lr_schedule.div=5"] if value == "norm" else []
 
     config = override(tiny_run(), ["lr_schedule.kind=adaptive_warmup", *settings])
@@ -232,12 +232,12 @@ def test_13_kappa_counts_every_tensor_under_the_norm_of_its_own_optimizer():
     """Muon, with AdamW for embedding and gains: theirs had the one under the wrong norm, the other nowhere."""
     hidden, embedding, gain = (768, 2048), (50304, 768), (768,)
 
-    theirs = kappa({"spectral": [hidden, embedding]})
-    ours = kappa({"spectral": [hidden], "sign": [embedding, gain]})
+    theirs = dual_norm_ratio({"spectral": [hidden, embedding]})
+    ours = dual_norm_ratio({"spectral": [hidden], "sign": [embedding, gain]})
 
     assert theirs == 768 + 768
     assert ours == 768 + 50304 * 768 + 768
-    assert kappa({"spectral": [gain], "frobenius": [gain]}) == 2
+    assert dual_norm_ratio({"spectral": [gain], "frobenius": [gain]}) == 2
 
 
 @pytest.mark.parametrize("end_loss", [9.0, 7.0, 5.0])
@@ -263,7 +263,7 @@ def test_15_one_dial_is_needed_and_no_other_number_of_the_problem():
     for one in (warmup, *others):
         lrs_of(one, losses)
 
-    assert warmup.plan.f_star is warmup.plan.kappa is None
+    assert warmup.plan.f_star is warmup.plan.dual_norm_ratio is None
     assert {one.handover_step for one in others} == {warmup.handover_step} != {None}
 
 

@@ -15,7 +15,7 @@ from logclock.schedules import (
     Linear,
     Schedule,
     WarmupStableDecay,
-    kappa,
+    dual_norm_ratio,
     warmup_factor,
 )
 
@@ -99,7 +99,7 @@ def test_published_operating_points(f_star, delta_star, div, points):
 )
 def test_published_end_losses_of_the_f_star_ablation(f_star, expected):
     """adaptive-warmup.md 5.3, Muon; kappa is that of its 12 layers with the embedding."""
-    plan = AdaptiveWarmupPlan(f_star=f_star, delta_ratio="auto", kappa=46_848)
+    plan = AdaptiveWarmupPlan(f_star=f_star, delta_ratio="auto", dual_norm_ratio=46_848)
 
     end_loss, _ = plan.target(10.95)
 
@@ -216,7 +216,9 @@ def test_the_paper_s_preset_has_no_safeguards_and_the_robust_one_has_all():
     assert AdaptiveWarmupPlan.preset("paper", f_star=3.5, patience=4).patience == 4
 
 
-PLAN = AdaptiveWarmupPlan(f_star=3.0, delta_ratio="auto", kappa=100.0, loss0=11.0, decay="wsd", final=0.1, div=5.0)
+PLAN = AdaptiveWarmupPlan(
+    f_star=3.0, delta_ratio="auto", dual_norm_ratio=100.0, loss0=11.0, decay="wsd", final=0.1, div=5.0
+)
 
 
 def test_a_plan_survives_a_dict_json_and_pickling():
@@ -267,15 +269,18 @@ def test_a_typo_is_answered_for_the_kind_that_was_meant(data, message):
         ),
         ({"end_loss": 4.0, "delta_ratio": "norm"}, r"div must be 5 or 2 for delta_ratio 'norm', got 100\.0\. Give a"),
         (
-            {"end_loss": 4.0, "delta_ratio": "auto", "kappa": 9.0},
+            {"end_loss": 4.0, "delta_ratio": "auto", "dual_norm_ratio": 9.0},
             "delta_ratio must be a number or a name with end_loss",
         ),
         (
             {"f_star": 3.0, "delta_ratio": "auto"},
-            "kappa must be given if delta_ratio is 'auto' and only then, got None",
+            "dual_norm_ratio must be given if delta_ratio is 'auto' and only then, got None",
         ),
-        ({"end_loss": 4.0, "kappa": 9.0}, r"kappa must be given if delta_ratio is 'auto' and only then, got 9\.0"),
-        ({"f_star": 3.0, "delta_ratio": "auto", "kappa": -1.0}, r"kappa must be > 0, got -1\.0"),
+        (
+            {"end_loss": 4.0, "dual_norm_ratio": 9.0},
+            r"dual_norm_ratio must be given if delta_ratio is 'auto' and only then, got 9\.0",
+        ),
+        ({"f_star": 3.0, "delta_ratio": "auto", "dual_norm_ratio": -1.0}, r"dual_norm_ratio must be > 0, got -1\.0"),
         ({"end_loss": 4.0, "sigma_f": 0.0}, r"sigma_f must be > 0, got 0\.0"),
         ({"end_loss": 4.0, "div": 1.0}, r"div must be > 1, got 1\.0\. It is peak over initial learning rate"),
         ({"end_loss": 4.0, "shape": "round"}, "shape must be 'smoothness' or 'linear', got 'round'"),
@@ -295,11 +300,13 @@ def test_values_out_of_range_are_refused(fields, message):
         AdaptiveWarmupPlan(**fields)
 
 
-def test_auto_uses_kappa_and_the_scale_of_the_noise():
+def test_auto_uses_the_dual_norm_ratio_and_the_scale_of_the_noise():
     """Only their product counts, and it moves the end of the warm-up."""
-    small = AdaptiveWarmupPlan(f_star=3.2, delta_ratio="auto", kappa=46_848, sigma_f=1e-4)
-    same = AdaptiveWarmupPlan(f_star=3.2, delta_ratio="auto", kappa=4_684.8, sigma_f=1e-3)
-    usual = AdaptiveWarmupPlan(f_star=3.2, delta_ratio="auto", kappa=kappa({"spectral": [(46_848, 50_000)]}))
+    small = AdaptiveWarmupPlan(f_star=3.2, delta_ratio="auto", dual_norm_ratio=46_848, sigma_f=1e-4)
+    same = AdaptiveWarmupPlan(f_star=3.2, delta_ratio="auto", dual_norm_ratio=4_684.8, sigma_f=1e-3)
+    usual = AdaptiveWarmupPlan(
+        f_star=3.2, delta_ratio="auto", dual_norm_ratio=dual_norm_ratio({"spectral": [(46_848, 50_000)]})
+    )
 
     assert small.target(10.95) == pytest.approx(same.target(10.95), rel=1e-6)
     assert usual.target(10.95)[1] > 4 * small.target(10.95)[1]  # the jump of adaptive-warmup.md 6.2

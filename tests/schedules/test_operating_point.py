@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 
-from logclock.schedules import kappa, optimal_ratio
+from logclock.schedules import dual_norm_ratio, optimal_ratio
 
 SHARPNESS = [10, 100, 1e3, 2.8e3, 1e4, 1e5, 1e6, 7e6]
 
@@ -72,13 +72,13 @@ EMBEDDING = (50304, 768)
         (2, "frobenius", 121),
     ],
 )
-def test_kappa_of_the_study_s_models(layers, norm, expected):
+def test_dual_norm_ratios_of_the_study_s_models(layers, norm, expected):
     """Its 12 and 24 layers, counted its way: every matrix under one norm, the embedding too, no vectors."""
-    assert kappa({norm: [*HIDDEN_12 * layers, EMBEDDING]}) == expected
+    assert dual_norm_ratio({norm: [*HIDDEN_12 * layers, EMBEDDING]}) == expected
 
 
 @pytest.mark.parametrize("norm", ["spectral", "sign", "frobenius"])
-def test_kappa_is_the_largest_ratio_of_dual_norm_to_norm(norm):
+def test_the_dual_norm_ratio_is_the_largest_ratio_of_dual_norm_to_norm(norm):
     """The orthogonal matrix, the matrix of signs and any matrix attain it; random matrices stay below."""
     generator = np.random.default_rng(0)
 
@@ -92,7 +92,7 @@ def test_kappa_is_the_largest_ratio_of_dual_norm_to_norm(norm):
     }[norm]
     extreme = np.eye(4, 6) if norm == "spectral" else np.ones((4, 6))
 
-    bound = kappa({norm: [(4, 6)]})
+    bound = dual_norm_ratio({norm: [(4, 6)]})
 
     assert ratio(extreme) == pytest.approx(bound)
     assert all(ratio(generator.normal(size=(4, 6))) <= bound for _ in range(100))
@@ -110,7 +110,7 @@ def test_published_minimisers_of_the_study_s_runs():
     ]
     for norm, layers, f_star, div, expected in runs:
         gap = 10.95 - f_star
-        sharpness = kappa({norm: [*HIDDEN_12 * layers, EMBEDDING]}) * 1e-3 * gap**2
+        sharpness = dual_norm_ratio({norm: [*HIDDEN_12 * layers, EMBEDDING]}) * 1e-3 * gap**2
 
         found = gap * optimal_ratio(div=div, sharpness=sharpness)
 
@@ -122,7 +122,10 @@ def test_published_minimisers_of_the_study_s_runs():
     [
         (lambda: optimal_ratio(div=1.0, sharpness=10), r"div must be > 1, got 1\.0"),
         (lambda: optimal_ratio(div=10, sharpness=0), "sharpness must be > 0 and finite, got 0"),
-        (lambda: kappa({"nuclear": [(2, 2)]}), "a norm must be one of spectral, sign, frobenius, got 'nuclear'"),
+        (
+            lambda: dual_norm_ratio({"nuclear": [(2, 2)]}),
+            "a norm must be one of spectral, sign, frobenius, got 'nuclear'",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(call, message):

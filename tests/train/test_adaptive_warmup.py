@@ -126,9 +126,6 @@ def test_a_checkpoint_of_a_run_without_it_is_as_good_as_before(make_run, tiny_ru
     assert make_run(config).train == whole.train
 
 
-# -- the configuration ------------------------------------------------------------------------------------------------
-
-
 def test_a_kind_set_by_hand_keeps_the_floor_and_drops_what_it_has_no_use_for(tiny_run):
     """From the study's cosine (warm-up 2 %, final 0.1); T comes from the run."""
     config = override(tiny_run(), ["lr_schedule.kind=adaptive_warmup", "lr_schedule.end_loss=4.5"])
