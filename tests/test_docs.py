@@ -18,7 +18,7 @@ from logclock.models import ModelConfig
 from logclock.optim import ScheduledOptimizer
 from logclock.recipes import RECIPES
 from logclock.rules import Spec
-from logclock.schedules import LrSchedule, Schedule
+from logclock.schedules import AdaptiveWarmupPlan, LrSchedule, Schedule
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -118,6 +118,9 @@ def test_every_schedule_has_a_section_with_formula_fields_and_figure():
     for kind in Schedule.family:
         text = section(page, f"`{kind}`")
         cls = Schedule.family.get(kind)
+        if not issubclass(cls, Schedule):  # a plan, with a page of its own
+            assert f"({kind.replace('_', '-')}.md)" in text
+            continue
         assert f"drawing}} schedule-{kind}\n" in text, kind
         assert "$$" in text or kind == "join", kind
         own = {f.name for f in dataclasses.fields(cls)} - (shared if issubclass(cls, LrSchedule) else set())
@@ -131,6 +134,14 @@ def test_every_model_and_recipe_has_a_row(title, names):
     rows = table(section(DOCS / "models.md", title))
 
     assert {row[0].strip("`") for row in rows} == set(names)
+
+
+def test_the_settings_of_the_adaptive_warm_up_are_those_of_its_plan():
+    rows = table(section(DOCS / "adaptive-warmup.md", "Settings"))
+
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows}
+
+    assert documented == {f.name: repr(f.default) for f in dataclasses.fields(AdaptiveWarmupPlan)}
 
 
 def test_every_public_name_is_in_the_api_page():
@@ -287,7 +298,7 @@ def drawing():
 
 def test_figures_show_every_registered_name(drawing):
     assert sorted(drawing.OPTIMIZERS) == OPTIMIZERS
-    assert sorted(drawing.SCHEDULES) == sorted(Schedule.family)
+    assert sorted(drawing.SCHEDULES) == [k for k in Schedule.family if issubclass(Schedule.family.get(k), Schedule)]
     for kind, (_, _, examples) in drawing.SCHEDULES.items():
         assert {type(example) for example in examples} == {Schedule.family.get(kind)}
 

@@ -17,6 +17,7 @@ PUBLIC = [
     "SOAP",
     "AdEMAMix",
     "AdamW",
+    "AdaptiveWarmup",
     "Constant",
     "Cosine",
     "DanaMK4",

@@ -145,6 +145,7 @@ def _from_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
         return None
     if isinstance(data, Mapping):
         options = tuple(o for o in options if _takes_mapping(o)) or options
+        options = tuple(o for o in options if _may_be_named(o, data)) or options
     candidates = [option for option in options if option is not type(None)]
     errors = []
     for option in candidates:
@@ -210,6 +211,14 @@ def _takes_mapping(annotation: Any) -> bool:
     return (is_class and (hasattr(annotation, "family") or dataclasses.is_dataclass(annotation))) or (
         typing.get_origin(annotation) is dict
     )
+
+
+def _may_be_named(annotation: Any, data: Mapping[str, Any]) -> bool:
+    """Return whether the name in the data leaves this option open; several options may share a family."""
+    family = getattr(annotation, "family", None)
+    if not isinstance(family, Registry) or data.get(family.tag) not in list(family):
+        return True
+    return issubclass(family.get(data[family.tag]), annotation)
 
 
 def _expect(holds: bool, expected: str, data: Any, path: str) -> None:

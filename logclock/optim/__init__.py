@@ -1,5 +1,6 @@
 """Optimizers: torch.optim.Optimizer subclasses over the registered rules, and parameter groups for language models."""
 
+from logclock.optim.adaptive_warmup import AdaptiveWarmup
 from logclock.optim.algorithms import (
     ADANA,
     SGD,
@@ -25,6 +26,7 @@ __all__ = [
     "SOAP",
     "AdEMAMix",
     "AdamW",
+    "AdaptiveWarmup",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",

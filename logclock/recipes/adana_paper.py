@@ -8,6 +8,7 @@ from logclock.recipes.conventions import (
     check_variant,
     default_kappa,
     study_optimizer,
+    study_rest_optimizer,
     study_schedule,
 )
 from logclock.rules import Spec

@@ -30,11 +30,12 @@ class RunRecord:
         model: Sizes and compute by convention: `non_embedding_params`, `total_params`, `compute_6p_per_token`, ...
         data: Fingerprint of the dataset, `vocab_size`, tokens in each split.
         provenance: `logclock`, `git_commit`, `git_dirty`, `torch`, `python`, `platform`, `device`, `num_threads`,
-            `rule_hash`, `command`, `started`, `ended` (UTC, ISO 8601).
+            `rule_hash`, `command`, `started`, `ended` (UTC, ISO 8601); with an adaptive warm-up `handover_reason`.
         train: Series `step`, `tokens`, `loss` (mean over the logging interval, nats per token), `lr`, `grad_norm`.
         validation: Series `step`, `tokens`, `loss` (nats per token), `bits_per_byte`.
         schedules: Series `step` and every scalar of the optimizer's first group under its glossary name.
-        metrics: Final numbers: `final_validation_loss`, `final_bits_per_byte`, `final_train_loss`, `final_step`, ...
+        metrics: Final numbers: `final_validation_loss`, `final_bits_per_byte`, `final_train_loss`, `final_step`, ...;
+            with an adaptive warm-up `handover_step` and `handover_loss`.
         cost: `wall_seconds`, `step_seconds` (median), `tokens_per_second`, `optimizer_step_seconds` (median),
             `optimizer_state_bytes`, `peak_memory_bytes`.
         schema_version: Version of this layout.

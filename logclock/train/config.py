@@ -8,7 +8,7 @@ from logclock.config import to_dict
 from logclock.models import ModelConfig
 from logclock.records import content_hash
 from logclock.rules import Spec
-from logclock.schedules import Schedule, check
+from logclock.schedules import AdaptiveWarmupPlan, Schedule, check
 
 __all__ = ["DataConfig", "EvaluationConfig", "ExecutionConfig", "RunConfig", "identity", "run_id"]
 
@@ -97,8 +97,8 @@ class RunConfig:
     """The optimizer of everything but hidden matrices (embeddings, head, vectors), with its own peak learning rate;
     None lets `optimizer` update every parameter, which one for matrices only cannot."""
 
-    lr_schedule: Schedule
-    """Multiplier s(t) on the peak learning rate of every parameter group."""
+    lr_schedule: Schedule | AdaptiveWarmupPlan
+    """Multiplier s(t) on the peak learning rate of every parameter group, or a plan that takes it from the loss."""
 
     total_steps: int
     """Planned updates T."""

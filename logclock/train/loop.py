@@ -12,10 +12,18 @@ from torch import Tensor, nn
 
 from logclock.data import Dataset, TrainBatches, data_root
 from logclock.models import language_model_loss
-from logclock.optim import ScheduledOptimizer, from_spec, group_of, matrix_param_groups, param_groups
+from logclock.optim import (
+    AdaptiveWarmup,
+    ScheduledOptimizer,
+    from_spec,
+    group_of,
+    matrix_param_groups,
+    param_groups,
+)
 from logclock.records import Ledger, RunRecord
 from logclock.records.record import Status
 from logclock.rules import Spec
+from logclock.schedules import AdaptiveWarmupPlan
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
 from logclock.train.device import autocast, choose_device, choose_precision, torch_settings
@@ -105,7 +113,11 @@ def run_steps(
     optimizer = build_optimizer(config, model)
     batches = train_batches(config, dataset)
     validation = ValidationSet(dataset, config)
-    run = RunState(record=record, model=model, optimizer=optimizer, device=device)
+    schedule = config.lr_schedule
+    warmup = None
+    if isinstance(schedule, AdaptiveWarmupPlan):
+        warmup = AdaptiveWarmup(optimizer, config.total_steps, plan=schedule)
+    run = RunState(record=record, model=model, optimizer=optimizer, warmup=warmup, device=device)
     first_step = run.restore(directory / "checkpoints", message=display.message) + 1
     writer = (
         TensorBoardWriter(directory / "tensorboard", first_step=first_step) if config.execution.tensorboard else None
@@ -116,8 +128,9 @@ def run_steps(
 
     for step in range(first_step, config.total_steps + 1):
         run.timer.step_begins()
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * config.lr_schedule(step)
+        if not isinstance(schedule, AdaptiveWarmupPlan):
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * schedule(step)
         inputs_BL, targets_BL = (tokens_BL.to(device, non_blocking=True) for tokens_BL in batches.at(step))
         optimizer.zero_grad(set_to_none=True)
         loss = backward(config, forward, inputs_BL, targets_BL, in_precision)
@@ -153,6 +166,8 @@ def run_steps(
                 break
         if is_last or step % config.log_interval == 0:
             display.show(record.label, run.reading(config, step))
+        if warmup is not None:  # after everything that reports the learning rate of this update
+            warmup.step(loss)
         if stop.reason and not is_last:
             run.save(directory / "checkpoints", step)
             status, reason = "running", f"stopped by {stop.reason} after step {step}; start it again to go on"

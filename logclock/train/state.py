@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from logclock.optim import ScheduledOptimizer
+from logclock.optim import AdaptiveWarmup, ScheduledOptimizer
 from logclock.records import RunRecord
 from logclock.records.record import Status
 from logclock.train import checkpoint
@@ -18,7 +18,7 @@ from logclock.train.device import peak_memory_bytes
 from logclock.train.divergence import DivergenceMonitor
 from logclock.train.progress import Reading
 from logclock.train.record import ended
-from logclock.train.series import RunLog
+from logclock.train.series import RunLog, finite
 from logclock.train.timing import StepTimer
 
 __all__ = ["RunState"]
@@ -31,13 +31,21 @@ class RunState:
         record: The record of the run as it starts.
         model: Trained in place.
         optimizer: Updates the model.
+        warmup: Sets the learning rate where the loss decides it; None if it is a function of the step.
         device: Where the model lies.
     """
 
     def __init__(
-        self, *, record: RunRecord, model: nn.Module, optimizer: ScheduledOptimizer, device: torch.device
+        self,
+        *,
+        record: RunRecord,
+        model: nn.Module,
+        optimizer: ScheduledOptimizer,
+        device: torch.device,
+        warmup: AdaptiveWarmup | None = None,
     ) -> None:
         self.record, self.model, self.optimizer, self.device = record, model, optimizer, device
+        self.warmup = warmup
         self.log = RunLog()
         self.monitor = DivergenceMonitor()
         self.timer = StepTimer(device)
@@ -51,6 +59,7 @@ class RunState:
             "execution": self._execution(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "warmup": None if self.warmup is None else self.warmup.state_dict(),
             "random": _random_state(self.device),
             "log": self.log.state_dict(),
             "monitor": dataclasses.asdict(self.monitor),
@@ -87,6 +96,8 @@ class RunState:
             message(f"{self.record.label}: going on with {'; '.join(changes)}: the same up to rounding, not bitwise")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.warmup is not None:
+            self.warmup.load_state_dict(state["warmup"])
         _set_random_state(state["random"], self.device)
         self.log.load_state_dict(state["log"], device=self.device)
         self.monitor = DivergenceMonitor(**state["monitor"])
@@ -125,7 +136,9 @@ class RunState:
                 "final_train_loss": reading.loss,
                 "final_validation_loss": reading.validation_loss,
                 "final_bits_per_byte": _last(self.log.validation["bits_per_byte"]),
+                **self._handover_metrics(),
             },
+            provenance=self.record.provenance | self._handover_reason(),
             cost={
                 "wall_seconds": self.wall_seconds(),
                 "step_seconds": self.timer.median_step_seconds(),
@@ -136,6 +149,16 @@ class RunState:
             },
         )
         return ended(record, status=status, reason=reason)
+
+    def _handover_metrics(self) -> dict[str, float | None]:
+        """When an adaptive warm-up ended, and at which average loss; None if it did not."""
+        if self.warmup is None:
+            return {}
+        step, loss = self.warmup.handover_step, self.warmup.average_loss
+        return {"handover_step": step, "handover_loss": None if step is None else finite(loss)}
+
+    def _handover_reason(self) -> dict[str, str | None]:
+        return {} if self.warmup is None else {"handover_reason": self.warmup.handover_reason}
 
     def _origin(self) -> dict[str, str]:
         """What the checkpoint must agree with, beside the configuration, which names its directory."""

@@ -65,6 +65,20 @@ def test_a_comparison_with_a_sweep_ends_in_a_report_that_the_ledger_alone_rebuil
     assert (page.read_bytes(), (tmp_path / "out" / "ledger.jsonl").read_bytes()) == (first, ledger)
 
 
+def test_one_optimizer_may_warm_up_by_its_loss(compare_command, tmp_path):
+    plan = ["adana:lr_schedule.kind=adaptive_warmup", "adana:lr_schedule.end_loss=5.5", "adana:lr_schedule.div=10"]
+
+    assert main(compare_command("adamw", "adana", "--steps", "40", settings=plan)) == 0
+
+    adamw, adana = Ledger(tmp_path / "out" / "ledger.jsonl").records()
+    assert (adamw.config["lr_schedule"]["kind"], adana.config["lr_schedule"]["kind"]) == ("cosine", "adaptive_warmup")
+    assert adana.config["lr_schedule"]["final"] == adamw.config["lr_schedule"]["final"]
+    assert adana.metrics["handover_step"] is not None
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
+
+
 def check_best_was_used(records):
     for label in ("adamw", "adana"):
         tried = [r for r in records if r.label == label and r.tags["phase"] == "sweep"]

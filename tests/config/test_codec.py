@@ -116,6 +116,34 @@ def test_an_object_that_is_already_built_is_taken_as_it_is():
     )
 
 
+def test_a_name_chooses_among_options_of_one_family():
+    """And what is wrong with it is said for the option that was meant, wherever that stands."""
+    lines: Registry[Any] = Registry("line", tag="kind")
+    solid, dashed = type("Solid", (), {"family": lines}), type("Dashed", (), {"family": lines})
+
+    @lines.register("bar")
+    @dataclass(frozen=True, kw_only=True)
+    class Bar(solid):
+        width: float = 1.0
+
+    @lines.register("dots")
+    @dataclass(frozen=True, kw_only=True)
+    class Dots(dashed):
+        gap: float
+
+    for annotation in (solid | dashed, dashed | solid | None):
+        assert from_dict(annotation, {"kind": "dots", "gap": 2}) == Dots(gap=2.0)
+        assert from_dict(annotation, {"kind": "bar"}) == Bar()
+        with pytest.raises(TypeError, match=r"unknown key 'gab'\. Did you mean 'gap'"):
+            from_dict(annotation, {"kind": "dots", "gab": 2})
+        with pytest.raises(TypeError, match=r"unknown key 'widht'\. Did you mean 'width'"):
+            from_dict(annotation, {"kind": "bar", "widht": 2})
+        with pytest.raises(ValueError, match="unknown line 'dot'"):
+            from_dict(annotation, {"kind": "dot"})
+    with pytest.raises(TypeError, match="must be a Solid"):
+        from_dict(solid, {"kind": "dots", "gap": 2})
+
+
 def test_a_derived_field_is_neither_written_nor_read():
     @dataclass
     class Derived:

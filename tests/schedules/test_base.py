@@ -72,16 +72,20 @@ CASES = {
 }
 
 
+KINDS = [kind for kind in Schedule.family if issubclass(Schedule.family.get(kind), Schedule)]
+"""All but the plans, which are no functions of t: tests/schedules/test_adaptive.py."""
+
+
 def case(kind):
     assert kind in CASES, f"the registered schedule {kind!r} needs a line in CASES"
     return CASES[kind]
 
 
 def test_every_registered_kind_has_a_case():
-    assert sorted(CASES) == list(Schedule.family)
+    assert sorted(CASES) == KINDS
 
 
-@pytest.mark.parametrize("kind", list(Schedule.family))
+@pytest.mark.parametrize("kind", KINDS)
 def test_to_dict_gives_the_kind_and_every_field(kind):
     schedule, fields = case(kind)
 
@@ -90,7 +94,7 @@ def test_to_dict_gives_the_kind_and_every_field(kind):
     assert set(fields) == {f.name for f in dataclasses.fields(schedule)}
 
 
-@pytest.mark.parametrize("kind", list(Schedule.family))
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_survives_a_dict_and_json(kind):
     schedule, fields = case(kind)
 
@@ -101,14 +105,14 @@ def test_a_schedule_survives_a_dict_and_json(kind):
     assert [Schedule.from_dict(through_json)(t) for t in (1, 7, 90, 1e6)] == [schedule(t) for t in (1, 7, 90, 1e6)]
 
 
-@pytest.mark.parametrize("kind", list(Schedule.family))
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_survives_pickling(kind):
     schedule, _ = case(kind)
 
     assert pickle.loads(pickle.dumps(schedule)) == schedule
 
 
-@pytest.mark.parametrize("kind", list(Schedule.family))
+@pytest.mark.parametrize("kind", KINDS)
 def test_equal_schedules_have_equal_hashes_and_other_kinds_differ(kind):
     schedule, fields = case(kind)
 
@@ -116,7 +120,7 @@ def test_equal_schedules_have_equal_hashes_and_other_kinds_differ(kind):
     assert [other for other, (value, _) in CASES.items() if value == schedule] == [kind]
 
 
-@pytest.mark.parametrize("kind", list(Schedule.family))
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_schedule_cannot_be_changed(kind):
     schedule, fields = case(kind)
 
@@ -124,14 +128,14 @@ def test_a_schedule_cannot_be_changed(kind):
         setattr(schedule, next(iter(fields)), 1.0)
 
 
-@pytest.mark.parametrize("kind", list(Schedule.family))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_documented_in_one_line(kind):
     assert Schedule.family.get(kind).__doc__.splitlines()[0].endswith((".", "updates."))
 
 
 def test_an_unknown_kind_is_answered_with_the_closest_one():
     with pytest.raises(
-        ValueError, match=r"unknown schedule 'warmupp'\. Did you mean 'warmup'\? Known: constant, cosine,"
+        ValueError, match=r"unknown schedule 'warmupp'\. Did you mean 'warmup'.*\? Known: .*constant, cosine,"
     ):
         Schedule.from_dict({"kind": "warmupp"})
 

@@ -15,7 +15,7 @@ from logclock.config import to_dict
 from logclock.data import TrainBatches
 from logclock.records import Ledger
 from logclock.rules import AdamwSpec, SgdSpec
-from logclock.schedules import Constant
+from logclock.schedules import AdaptiveWarmupPlan, Constant
 from logclock.sweep import worker
 from logclock.train import exit_code, load_model, loop, open_dataset, run_directory, train
 from logclock.train.progress import QuietDisplay, Reading
@@ -207,9 +207,12 @@ def test_a_process_stops_on_sigterm_with_a_checkpoint_and_goes_on(make_run, tiny
 RARELY = ("log_interval=1", "evaluation.interval=500")
 
 
-def test_kill_9_at_any_moment_leaves_a_run_that_goes_on_bitwise(make_run, tiny_run, tiny_data_root, tmp_path):
+@pytest.mark.parametrize(
+    "schedule", [None, AdaptiveWarmupPlan(end_loss=4.8, max_warmup_frac=1.0)], ids=["in time", "by the loss"]
+)
+def test_kill_9_at_any_moment_leaves_a_run_that_goes_on_bitwise(make_run, tiny_run, tiny_data_root, tmp_path, schedule):
     """A fork server holds the imports, so that most of a victim's life is training."""
-    config = tiny_run("log_interval=1", "execution.checkpoint_interval=1", steps=150)
+    config = tiny_run("log_interval=1", "execution.checkpoint_interval=1", steps=150, lr_schedule=schedule)
     out = tmp_path / "out"
     job = write_job(config, out, tiny_data_root)[-1]
     directory = run_directory(out, config)
@@ -232,7 +235,7 @@ def test_kill_9_at_any_moment_leaves_a_run_that_goes_on_bitwise(make_run, tiny_r
 
     finished = make_run(config)
 
-    whole = make_run(tiny_run("log_interval=1", steps=150), out="whole")
+    whole = make_run(tiny_run("log_interval=1", steps=150, lr_schedule=schedule), out="whole")
     assert series(finished) == series(whole)
     assert weights(out, config) == weights(tmp_path / "whole", config)
 
