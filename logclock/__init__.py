@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "logclock.optim": "ADANA SGD SOAP AdEMAMix AdamW AdaptiveWarmup DanaMK4 DanaStar DanaStarMK4 LaProp Lion Muon NAdamW "
-    "NormSGD ScheduledOptimizer Signum from_spec matrix_param_groups param_groups",
+    "logclock.optim": "ADANA SGD SOAP AdEMAMix AdamW AdaptiveWarmup DanaMK4 DanaStar DanaStarMK4 LaProp Lion Muon "
+    "NAdamW NormSGD ScheduledOptimizer Signum from_spec matrix_param_groups param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",

@@ -217,7 +217,7 @@ def test_11_every_choice_that_is_accepted_works_to_the_end(tiny_run, name, value
 
 @pytest.mark.parametrize("name", sorted(Spec.family))
 def test_12_no_state_starts_at_the_weights(name):
-    param = nn.Parameter(torch.full((4, 6), 3.0))
+    param = nn.Parameter(torch.full((4, 4), 3.0))
     optimizer = ScheduledOptimizer([param], name)
 
     optimizer.materialize_state()
