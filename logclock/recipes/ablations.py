@@ -5,15 +5,26 @@ the same for every arm of an experiment. Results and conclusions are in experime
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from logclock.config.registry import suggestion
 from logclock.models import EnokiConfig
-from logclock.recipes.conventions import DELTA, OMEGA, study_optimizer, study_schedule
-from logclock.recipes.demo import BATCH_SIZE, HEAD_DIM, SEQUENCE_LENGTH, demo
+from logclock.recipes.conventions import (
+    DELTA,
+    KAPPA,
+    OMEGA,
+    study_optimizer,
+    study_rest_optimizer,
+    study_schedule,
+)
+from logclock.recipes.demo import BATCH_SIZE, HEAD_DIM, SEQUENCE_LENGTH, cpu_run
 from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, Spec
 from logclock.schedules import (
+    AdaptiveWarmupPlan,
     Constant,
+    Cosine,
     DebiasedEma,
     PowerGrowth,
     Schedule,
@@ -26,11 +37,21 @@ from logclock.train.config import EvaluationConfig, RunConfig
 
 __all__ = ["ABLATIONS", "Ablation", "Arm", "get_ablation"]
 
-Arm = Callable[[int], RunConfig]
-"""Returns the run of a seed, at the arm's centre learning rate."""
+Arm = Callable[[int, int | None], RunConfig]
+"""Returns the run of (seed, total_steps) at the arm's centre learning rate; None for the experiment's own length."""
 
-Build = Callable[[int], Spec]
-"""Returns the optimizer of a run of T updates."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What an arm sets: its optimizers, and its learning-rate schedule if that is not the study's."""
+
+    optimizer: Spec
+    rest: Spec | None = None
+    lr_schedule: Schedule | AdaptiveWarmupPlan | None = None
+
+
+Build = Callable[[int], Setup]
+"""Returns the setup of a run of T updates."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +62,9 @@ class Ablation:
         question: What it answers.
         baseline: The arm that the others are compared with.
         arms: By label, in the order of the table.
-        multipliers: Factors on the centre learning rate, for every arm; extended while the best one is at an edge.
+        multipliers: Factors on the centre learning rate, the same for every arm.
+        extensions: How often the grid of an arm may grow while its best factor is at the edge; every arm then gets one
+            more run, the others between their best factor and its better neighbour.
         seeds: The first one sweeps the learning rate; all of them run at the best.
     """
 
@@ -49,6 +72,7 @@ class Ablation:
     baseline: str
     arms: Mapping[str, Arm]
     multipliers: tuple[float, ...] = (0.5, 1.0, 2.0)
+    extensions: int = 1
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -63,26 +87,29 @@ def get_ablation(name: str) -> Ablation:
     return ABLATIONS[name]()
 
 
-def _arm(build: Build, *, heads: int, tokens_per_param: float) -> Arm:
-    """Return an arm on a two-layer Enoki of width 16 heads and 512 tokens of vocabulary."""
-    model = EnokiConfig(heads=heads, head_dim=HEAD_DIM, num_layers=2, vocab_size=512)
-    steps = model.size().steps_for(tokens_per_step=BATCH_SIZE * SEQUENCE_LENGTH, ratio=tokens_per_param)
+def _arm(build: Build, *, heads: int, tokens_per_param: float, num_layers: int = 2) -> Arm:
+    """Return an arm on a micro Enoki of width 16 heads with 512 tokens of vocabulary."""
+    model = EnokiConfig(heads=heads, head_dim=HEAD_DIM, num_layers=num_layers, vocab_size=512)
+    length = model.size().steps_for(tokens_per_step=BATCH_SIZE * SEQUENCE_LENGTH, ratio=tokens_per_param)
 
-    def run(seed: int) -> RunConfig:
-        base = demo("adamw", heads=heads, seed=seed, total_steps=steps)
-        return dataclasses.replace(
-            base,
-            model=model,
-            data=dataclasses.replace(base.data, dataset="essentials-bpe-512"),
-            optimizer=build(steps),
-            evaluation=EvaluationConfig(interval=max(steps // 5, 1), batches=32, batch_size=32),
-        )
+    def run(seed: int, total_steps: int | None = None) -> RunConfig:
+        steps = length if total_steps is None else total_steps
+        setup = build(steps)
+        config = cpu_run(setup.optimizer, rest=setup.rest, model=model, total_steps=steps, seed=seed)
+        # a measurement costs as much as 60 updates of the smallest of these models
+        evaluation = EvaluationConfig(interval=max(steps // 5, 1), batches=32, batch_size=32)
+        return dataclasses.replace(config, evaluation=evaluation, lr_schedule=setup.lr_schedule or config.lr_schedule)
 
     return run
 
 
-def _arms(builds: Mapping[str, Build], *, heads: int, tokens_per_param: float) -> dict[str, Arm]:
-    return {name: _arm(build, heads=heads, tokens_per_param=tokens_per_param) for name, build in builds.items()}
+def _arms(builds: Mapping[str, Build], **size: Any) -> dict[str, Arm]:
+    return {name: _arm(build, **size) for name, build in builds.items()}
+
+
+def _alone(build: Callable[[int], Spec]) -> Build:
+    """Return the setup of an optimizer that updates every parameter, under the study's schedule."""
+    return lambda steps: Setup(optimizer=build(steps))
 
 
 def stability() -> Ablation:
@@ -95,11 +122,9 @@ def stability() -> Ablation:
     for clip_snr in (None, 0.5):
         for kappa in (0.0, 0.25, 0.5, 0.7, 0.85, 1.0):
             name = f"kappa {kappa:g}" + ("" if clip_snr is None else f" clip {clip_snr:g}")
-            builds[name] = _damped(kappa, clip_snr)
-    builds["kappa 0.85 constant ema2"] = lambda steps: dataclasses.replace(_adana(steps, lr=5e-3), ema2=_ADAM_EMA2)
-    builds["kappa 0.5 constant ema2"] = lambda steps: dataclasses.replace(
-        _adana(steps, lr=5e-3), kappa=0.5, ema2=_ADAM_EMA2
-    )
+            builds[name] = _alone(_damped(kappa, clip_snr))
+    for kappa in (0.85, 0.5):
+        builds[f"kappa {kappa:g} constant ema2"] = _alone(_with_adam_ema2(kappa))
     return Ablation(
         question="How much damping does log-time momentum need?",
         baseline="kappa 0.85",
@@ -119,7 +144,7 @@ def _adana(steps: int, *, lr: float) -> AdanaSpec:
     return spec
 
 
-def _damped(kappa: float, clip_snr: float | None) -> Build:
+def _damped(kappa: float, clip_snr: float | None) -> Callable[[int], Spec]:
     """Return the paper's ADANA with another kappa and, through Dana-MK4's rule, a clip."""
 
     def build(steps: int) -> Spec:
@@ -135,6 +160,11 @@ def _damped(kappa: float, clip_snr: float | None) -> Build:
         )
 
     return build
+
+
+def _with_adam_ema2(kappa: float) -> Callable[[int], Spec]:
+    """Return ADANA with another kappa and Adam's second moment."""
+    return lambda steps: dataclasses.replace(_adana(steps, lr=5e-3), kappa=kappa, ema2=_ADAM_EMA2)
 
 
 def _decay(name: str, steps: int) -> Schedule:
@@ -157,7 +187,7 @@ def _with_decay(optimizer: str, lr: float, decay: str) -> Build:
         spec = study_optimizer(optimizer, lr=lr, total_steps=steps)
         return dataclasses.replace(spec, weight_decay=_decay(decay, steps))  # type: ignore[type-var]
 
-    return build
+    return _alone(build)
 
 
 ADAMW_LR = 1e-2
@@ -192,28 +222,34 @@ def components() -> Ablation:
     Up to `+ gain` weight decay is constant, omega / T; the last four rows have log-time decay.
     """
     log_time = log_time_ema(DELTA)
-    adana = _with_decay("adana", ADANA_LR, "log-time")
     moments = AdamwSpec(lr=ADANA_LR, bias_correction=False, decay_coupling="independent")
 
     def momentum_only(ema2: Schedule) -> Build:
-        return lambda steps: dataclasses.replace(
-            moments, ema1=log_time, ema2=ema2, weight_decay=_decay("constant", steps)
+        return _alone(
+            lambda steps: dataclasses.replace(moments, ema1=log_time, ema2=ema2, weight_decay=_decay("constant", steps))
         )
+
+    def adana_with(**changes: Any) -> Build:
+        return _alone(lambda steps: dataclasses.replace(_adana(steps, lr=ADANA_LR), **changes))
 
     builds: dict[str, Build] = {
         "adamw": _with_decay("adamw", ADAMW_LR, "constant"),
         "log-time ema1": momentum_only(_ADAM_EMA2),
         "log-time ema1 and ema2": momentum_only(log_time),
-        "+ gradient": lambda steps: dataclasses.replace(
-            _adana(steps, lr=ADANA_LR), gain=1.0, weight_decay=_decay("constant", steps)
+        "+ gradient": _alone(
+            lambda steps: dataclasses.replace(
+                _adana(steps, lr=ADANA_LR), gain=1.0, weight_decay=_decay("constant", steps)
+            )
         ),
         "+ gain": _with_decay("adana", ADANA_LR, "constant"),
-        "adana": adana,
-        "adana +1": lambda steps: dataclasses.replace(_adana(steps, lr=ADANA_LR), gain_offset=1.0),
-        "adana frozen gain": lambda steps: dataclasses.replace(
-            _adana(steps, lr=ADANA_LR), gain=Constant(value=PowerGrowth(kappa=_adana(steps, lr=ADANA_LR).kappa)(steps))
+        "adana": _with_decay("adana", ADANA_LR, "log-time"),
+        "adana +1": adana_with(gain_offset=1.0),
+        "adana frozen gain": _alone(
+            lambda steps: dataclasses.replace(
+                _adana(steps, lr=ADANA_LR), gain=Constant(value=PowerGrowth(kappa=KAPPA)(steps))
+            )
         ),
-        "adana constant ema2": lambda steps: dataclasses.replace(_adana(steps, lr=ADANA_LR), ema2=_ADAM_EMA2),
+        "adana constant ema2": adana_with(ema2=_ADAM_EMA2),
     }
     return Ablation(
         question="Which part of ADANA does what?",
@@ -222,8 +258,88 @@ def components() -> Ablation:
     )
 
 
+HORIZON_LR = {"adamw": 3e-2, "adana": 1e-2, "ademamix-log-time-decay": 2e-2, "muon": 3e-2}
+"""Centres of the sweeps at width 32, one layer."""
+
+
+def horizon(tokens_per_param: float) -> Ablation:
+    """How do AdamW, ADANA, AdEMAMix and Muon compare at one horizon, on one model of 45,056 parameters?
+
+    At 160 tokens per parameter the run sees 7.2 M tokens, less than one epoch of `essentials`.
+    """
+
+    def variant(name: str) -> Build:
+        return lambda steps: Setup(
+            optimizer=study_optimizer(name, lr=HORIZON_LR[name], total_steps=steps),
+            rest=study_rest_optimizer(name, lr=HORIZON_LR[name], total_steps=steps),
+        )
+
+    return Ablation(
+        question=f"Who wins at {tokens_per_param:g} tokens per parameter?",
+        baseline="adamw",
+        arms=_arms(
+            {name: variant(name) for name in HORIZON_LR}, heads=2, num_layers=1, tokens_per_param=tokens_per_param
+        ),
+        multipliers=(0.25, 0.5, 1.0),
+    )
+
+
+WARMUP_LR = {"muon": 3e-2, "lion": 3e-3, "normsgd": 0.2}
+"""Centres of the sweeps at width 32, one layer."""
+
+WARMUP_DIV = 100.0
+WARMUP_FLOOR = 0.1
+"""Peak over initial learning rate, and the fraction of the peak at the end, for every kind of warm-up."""
+
+UNTUNED_BETA2 = {"muon": 0.999, "lion": 0.99, "normsgd": 0.95}
+"""By which the untuned warm-up takes 2 / (1 - beta2) updates: AdamW's for the rest of Muon, and the only memory of the
+other two."""
+
+
+def warmup(optimizer: str) -> Ablation:
+    """Does the adaptive warm-up beat the best manual one, for one norm-constrained optimizer?
+
+    Linear and cosine warm-ups over 1 to 30 % of the run, the untuned rule, and the adaptive one (its `robust` settings)
+    over end losses on both sides of a good one. All start at a hundredth of the peak and end at a tenth of it.
+    """
+
+    def setup(schedule: Callable[[int], Schedule | AdaptiveWarmupPlan]) -> Build:
+        lr = WARMUP_LR[optimizer]
+        return lambda steps: Setup(
+            optimizer=study_optimizer(optimizer, lr=lr, total_steps=steps),
+            rest=study_rest_optimizer(optimizer, lr=lr, total_steps=steps),
+            lr_schedule=schedule(steps),
+        )
+
+    def manual(share: float, shape: Literal["linear", "cosine"] = "linear", *, updates: float | None = None) -> Build:
+        return setup(
+            lambda steps: Cosine(
+                total_steps=steps,
+                warmup_steps=share * steps if updates is None else updates,
+                warmup_start=1 / WARMUP_DIV,
+                warmup_shape=shape,
+                final=WARMUP_FLOOR,
+            )
+        )
+
+    def adaptive(end_loss: float) -> Build:
+        return setup(lambda _: AdaptiveWarmupPlan(end_loss=end_loss, div=WARMUP_DIV, final=WARMUP_FLOOR))
+
+    builds = {f"linear {share:.0%}": manual(share) for share in (0.01, 0.03, 0.1, 0.3)}
+    builds |= {f"cosine {share:.0%}": manual(share, "cosine") for share in (0.03, 0.1)}
+    builds["linear 2/(1-beta2)"] = manual(0.0, updates=2 / (1 - UNTUNED_BETA2[optimizer]))
+    builds |= {f"adaptive {end_loss:g}": adaptive(end_loss) for end_loss in (5.5, 5.0, 4.5, 4.0)}
+    return Ablation(
+        question=f"Does the adaptive warm-up beat the best manual one for {optimizer}?",
+        baseline="linear 3%",
+        arms=_arms(builds, heads=2, num_layers=1, tokens_per_param=40),
+    )
+
+
 ABLATIONS: dict[str, Callable[[], Ablation]] = {
     "stability": stability,
     "weight-decay": weight_decay,
     "components": components,
+    **{f"horizon-{ratio}": functools.partial(horizon, ratio) for ratio in (5, 20, 80, 160)},
+    **{f"warmup-{optimizer}": functools.partial(warmup, optimizer) for optimizer in WARMUP_LR},
 }
