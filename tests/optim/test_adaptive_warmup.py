@@ -435,6 +435,19 @@ def test_resuming_is_bitwise_in_every_phase(decay, steps, way):
     assert resumed.state_dict() == after(make(decay), LOSSES).state_dict()
 
 
+def test_resuming_is_bitwise_after_any_step():
+    """Also while patience counts, one step before the hand-over."""
+    whole = after(make(), LOSSES)
+    expected = lrs_of(make(), LOSSES)
+    handover = whole.handover_step
+    assert 12 < handover < 26
+
+    for steps in range(handover - 3, handover + 3):
+        resumed = make()
+        resumed.load_state_dict(after(make(), LOSSES[:steps]).state_dict())
+        assert lrs_of(resumed, LOSSES[steps:]) == expected[steps:], steps
+
+
 def after(warmup, losses):
     lrs_of(warmup, losses)
     return warmup
