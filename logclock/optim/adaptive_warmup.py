@@ -64,7 +64,7 @@ class AdaptiveWarmup(LRScheduler):
     Args:
         optimizer: Any torch optimizer. Its step functions never see this scheduler.
         total_steps: Planned updates T, warm-up included.
-        preset: `robust` or `paper`, the settings where the keywords do not say otherwise; see `AdaptiveWarmupPlan`.
+        preset: `robust` (also if None) or `paper`: the settings where the keywords do not say otherwise.
         plan: All settings in one object, instead of preset and keywords.
         process_group: The ranks that share the data; the default group if None.
         sync: `mean` averages the losses over the group where there is one, `none` takes each rank's own.
@@ -105,17 +105,18 @@ class AdaptiveWarmup(LRScheduler):
         optimizer: Optimizer,
         total_steps: int,
         *,
-        preset: Literal["robust", "paper"] = "robust",
+        preset: Literal["robust", "paper"] | None = None,
         plan: AdaptiveWarmupPlan | None = None,
-        process_group: dist.ProcessGroup | None = None,
+        process_group: "dist.ProcessGroup | None" = None,  # a build of torch may lack the class
         sync: Literal["mean", "none"] = "mean",
         **settings: Any,
     ) -> None:
         check(total_steps >= 1, "total_steps", "be >= 1 update", total_steps)
         check(sync in ("mean", "none"), "sync", "be 'mean' or 'none'", sync)
-        if plan is not None and settings:
-            raise TypeError(f"plan holds every setting, got {', '.join(settings)} beside it. Give one or the other.")
-        self.plan = _plan_from(preset, settings) if plan is None else plan
+        beside = [*(["preset"] if preset is not None else []), *settings]
+        if plan is not None and beside:
+            raise TypeError(f"plan holds every setting, got {', '.join(beside)} beside it. Give one or the other.")
+        self.plan = _plan_from(preset or "robust", settings) if plan is None else plan
         self.total_steps = int(total_steps)
         self._group, self._sync = process_group, sync
         self._dtype = torch.float64  # of the reduction, until a backend refuses it

@@ -54,7 +54,7 @@ Family = Literal["cosine", "linear", "wsd", "constant"]
 @Schedule.family.register("adaptive_warmup")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdaptiveWarmupPlan:
-    """A warm-up that ends when the loss has come down to a level, then a decay: the settings of `AdaptiveWarmup`.
+    """Warm-up until the loss has come down to a level, then a decay: the settings of `AdaptiveWarmup`.
 
     No schedule, because it is no function of t: it stands where a run's `lr_schedule` stands and needs the losses too.
 

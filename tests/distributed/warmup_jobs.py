@@ -26,7 +26,7 @@ def follow(rank, curves, settings, tokens=None, refuses_float64=False, is_alone=
     try:
         for i, loss in enumerate(curves[rank]):
             optimizer.step()
-            loss = torch.tensor(loss) if loss is not None and i % 2 else loss
+            loss = torch.tensor([loss]) if loss is not None and i % 2 else loss
             warmup.step(loss, tokens=None if tokens is None else tokens[rank][i])
             lrs.append(optimizer.param_groups[0]["lr"])
     finally:

@@ -218,6 +218,15 @@ def test_losses_that_are_not_finite_are_counted_and_change_nothing(bad):
     assert hit.is_warming_up
 
 
+def test_a_loss_that_is_not_finite_does_not_end_the_warm_up_at_its_limit():
+    warmup = AdaptiveWarmup(sgd(), 40, end_loss=5.0, **RAW | {"max_warmup_frac": 0.25})
+
+    lrs = lrs_of(warmup, [*[10.0] * 9, math.nan, math.nan, 10.0])
+
+    assert lrs[:12] == [0.01] * 12
+    assert warmup.handover_step == 12
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -237,6 +246,7 @@ def test_a_loss_that_cannot_be_one_is_refused(arguments, error, message):
         ({"end_loss": 4.0, "preset": "wild"}, ValueError, "preset must be 'robust' or 'paper', got 'wild'"),
         ({"end_loss": 4.0, "sync": "max"}, ValueError, "sync must be 'mean' or 'none', got 'max'"),
         ({"plan": AdaptiveWarmupPlan(end_loss=4.0), "div": 5.0}, TypeError, "plan holds every setting, got div"),
+        ({"plan": AdaptiveWarmupPlan(end_loss=4.0), "preset": "paper"}, TypeError, "every setting, got preset beside"),
         ({}, ValueError, "give end_loss"),
     ],
 )
@@ -423,6 +433,19 @@ def test_resuming_is_bitwise_in_every_phase(decay, steps, way):
 
     assert tail == whole[steps:]
     assert resumed.state_dict() == after(make(decay), LOSSES).state_dict()
+
+
+def test_resuming_is_bitwise_after_any_step():
+    """Also while patience counts, one step before the hand-over."""
+    whole = after(make(), LOSSES)
+    expected = lrs_of(make(), LOSSES)
+    handover = whole.handover_step
+    assert 12 < handover < 26
+
+    for steps in range(handover - 3, handover + 3):
+        resumed = make()
+        resumed.load_state_dict(after(make(), LOSSES[:steps]).state_dict())
+        assert lrs_of(resumed, LOSSES[steps:]) == expected[steps:], steps
 
 
 def after(warmup, losses):
