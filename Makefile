@@ -49,6 +49,7 @@ docs: $(VENV)/.installed-bench,test,docs  ## Build the documentation into docs/_
 
 bench: $(VENV)/.installed-bench  ## Measure step time and memory (keep the machine idle)
 	$(BIN)/python benchmarks/step_time.py
+	$(BIN)/python benchmarks/matrix_step_time.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training_step.py
 

@@ -29,6 +29,9 @@ SHAPES = [
     (WIDTH,),
 ]
 
+ELEMENTWISE = sorted(name for name, spec in Spec.family.members.items() if spec.rule.is_elementwise)
+"""For the others see matrix_step_time.py."""
+
 
 def make_params():
     params = [torch.nn.Parameter(torch.randn(shape)) for shape in SHAPES]
@@ -48,10 +51,15 @@ def measure(name, backend, repeats):
     reference = torch.optim.AdamW(make_params(), lr=1e-3, fused=True)
     decay = log_time_decay(4.0, offset=1000)
     ours = ScheduledOptimizer(params, name, lr=1e-4, weight_decay=decay, backend=backend)
+    return paired(ours.step, reference.step, repeats)
+
+
+def paired(ours, reference, repeats):
+    """Return the median and the quartiles of the ratios of two functions' times, and the median of each in ms."""
     for _ in range(3):
-        ours.step()
-        reference.step()
-    pairs = [(seconds(ours.step), seconds(reference.step)) for _ in range(repeats)]
+        ours()
+        reference()
+    pairs = [(seconds(ours), seconds(reference)) for _ in range(repeats)]
     ratios = sorted(a / b for a, b in pairs)
     quarter = len(ratios) // 4
     milliseconds = [1e3 * statistics.median(times) for times in zip(*pairs, strict=True)]
@@ -79,7 +87,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=31)
-    parser.add_argument("--optimizers", nargs="+", default=sorted(Spec.family))
+    parser.add_argument("--optimizers", nargs="+", default=ELEMENTWISE)
     parser.add_argument("--backends", nargs="+", default=["compiled", "loop", "foreach"])
     parser.add_argument("--first-step", metavar="NAME")
     arguments = parser.parse_args()

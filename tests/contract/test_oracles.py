@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from logclock import AdEMAMix, LaProp, Lion, NAdamW, Signum
+from logclock import SOAP, AdEMAMix, LaProp, Lion, Muon, NAdamW, Signum
 from logclock.schedules import HalfLifeRamp, LinearRamp
 
 STEPS = 24
@@ -38,12 +38,12 @@ def problem():
     return rows
 
 
-def run(build, rows):
-    param = torch.nn.Parameter(torch.from_numpy(rows[0].copy()))
+def run(build, rows, shape=(-1,)):
+    param = torch.nn.Parameter(torch.from_numpy(rows[0].copy()).reshape(shape))
     optimizer = build([param])
     history = []
     for row in rows[1:]:
-        param.grad = torch.from_numpy(row.copy())
+        param.grad = torch.from_numpy(row.copy()).reshape(shape)
         optimizer.step()
         history.append(param.detach().numpy().copy())
     return np.stack(history)
@@ -108,3 +108,35 @@ def test_equals_optax(problem, tmp_path, ours, settings, theirs, their_settings)
 
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(mine, np.load(tmp_path / "out.npy"), **TOLERANCE)
+
+
+def test_soap_equals_pytorch_optimizer_on_square_matrices():
+    """Full-rank gradients, of whose Gram matrices the eigenvectors are determined up to their signs."""
+    require("pytorch_optimizer", "4.1.0")
+    package = pytest.importorskip("pytorch_optimizer")
+    rows = np.random.default_rng(1).standard_normal((1 + STEPS, 36))
+    settings = {"lr": PEAK, "weight_decay": DECAY}
+
+    mine = run(lambda params: SOAP(params, refresh_interval=3, **settings), rows, (6, 6))
+    reference = run(lambda params: package.SOAP(params, precondition_frequency=3, **settings), rows, (6, 6))
+
+    # specs/zoo.md 4.7 saw 5e-9: parts of the package's step are float32
+    np.testing.assert_allclose(mine, reference, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("scale_rule", "adjusted"), [("original", False), ("match_rms_adamw", True)])
+def test_muon_is_close_to_pytorch_optimizer(scale_rule, adjusted):
+    """Loose, because its iteration runs in bfloat16: within 1 % of the distance travelled, as torch's is."""
+    require("pytorch_optimizer", "4.1.0")
+    package = pytest.importorskip("pytorch_optimizer")
+    rows = np.random.default_rng(2).standard_normal((1 + STEPS, 48))
+    settings = {"lr": PEAK, "weight_decay": DECAY}
+
+    mine = run(lambda p: Muon(p, scale_rule=scale_rule, iteration_dtype="float32", **settings), rows, (6, 8))
+    group = {"use_muon": True, **settings}
+    reference = run(
+        lambda p: package.Muon([{"params": p, **group}], use_adjusted_lr=adjusted, weight_decouple=True), rows, (6, 8)
+    )
+
+    travelled = np.linalg.norm(reference[-1] - rows[0].reshape(6, 8))
+    assert np.linalg.norm(mine[-1] - reference[-1]) < 1e-2 * travelled
