@@ -6,14 +6,15 @@ from logclock.config.registry import suggestion
 from logclock.recipes.adana_paper import adana_paper
 from logclock.recipes.conventions import VARIANTS
 from logclock.recipes.demo import demo
+from logclock.recipes.ladder import ladder, search_space
 from logclock.train.config import RunConfig
 
-__all__ = ["RECIPES", "VARIANTS", "adana_paper", "demo", "get_recipe"]
+__all__ = ["RECIPES", "VARIANTS", "adana_paper", "demo", "get_recipe", "ladder", "search_space"]
 
 Recipe = Callable[..., RunConfig]
 """Called with the optimizer's name and, by keyword, heads, seed and total_steps; None for the recipe's own."""
 
-RECIPES: dict[str, Recipe] = {"adana_paper": adana_paper, "demo": demo}
+RECIPES: dict[str, Recipe] = {"adana_paper": adana_paper, "demo": demo, "ladder": ladder}
 
 
 def get_recipe(name: str) -> Recipe:
