@@ -1,16 +1,39 @@
 """Analysis: from run records to differences, multipliers and verdicts. Never imports torch."""
 
 from logclock.analysis.compare import Comparison, Row, Run, Sweep, SweepPoint, compare, compare_study
-from logclock.analysis.efficiency import Multiplier, MultiplierRange, compute_multiplier, multiplier_range
+from logclock.analysis.compute import CONVENTIONS, compute_6d, compute_6p, compute_deepseek, compute_kaplan
+from logclock.analysis.efficiency import (
+    Multiplier,
+    MultiplierRange,
+    Overtraining,
+    compute_multiplier,
+    equal_loss_compute,
+    interpolated_multiplier,
+    multiplier_range,
+    overtraining_exponent,
+    token_multiplier,
+)
+from logclock.analysis.lr_rules import LrCurvature, LrRule, LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
+from logclock.analysis.scaling import HoldOut, Law, LawFit, Point, fit_laws, hold_out
 from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference, t_interval
 from logclock.analysis.study import Study, gather
 
 __all__ = [
+    "CONVENTIONS",
     "MINIMUM_EFFECT",
     "Comparison",
     "Difference",
+    "HoldOut",
+    "Law",
+    "LawFit",
+    "LrCurvature",
+    "LrRule",
+    "LrRuleFit",
+    "LrTrial",
     "Multiplier",
     "MultiplierRange",
+    "Overtraining",
+    "Point",
     "Row",
     "Run",
     "Study",
@@ -18,9 +41,21 @@ __all__ = [
     "SweepPoint",
     "compare",
     "compare_study",
+    "compute_6d",
+    "compute_6p",
+    "compute_deepseek",
+    "compute_kaplan",
     "compute_multiplier",
+    "equal_loss_compute",
+    "fit_laws",
+    "fit_lr_rule",
     "gather",
+    "hold_out",
+    "interpolated_multiplier",
+    "lr_curvature",
     "multiplier_range",
+    "overtraining_exponent",
     "paired_difference",
     "t_interval",
+    "token_multiplier",
 ]
