@@ -13,9 +13,26 @@ from logclock.analysis.efficiency import (
     overtraining_exponent,
     token_multiplier,
 )
+from logclock.analysis.ladder import (
+    LadderCell,
+    LadderCost,
+    LadderMultiplier,
+    LadderResult,
+    LadderSize,
+    LadderTrial,
+    analyse_ladder,
+    gather_ladder,
+)
 from logclock.analysis.lr_rules import LrCurvature, LrRule, LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
 from logclock.analysis.scaling import HoldOut, Law, LawFit, Point, fit_laws, hold_out
-from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference, t_interval
+from logclock.analysis.significance import (
+    MINIMUM_EFFECT,
+    Difference,
+    PooledDifference,
+    paired_difference,
+    pooled_difference,
+    t_interval,
+)
 from logclock.analysis.study import Study, gather
 
 __all__ = [
@@ -24,6 +41,12 @@ __all__ = [
     "Comparison",
     "Difference",
     "HoldOut",
+    "LadderCell",
+    "LadderCost",
+    "LadderMultiplier",
+    "LadderResult",
+    "LadderSize",
+    "LadderTrial",
     "Law",
     "LawFit",
     "LrCurvature",
@@ -34,11 +57,13 @@ __all__ = [
     "MultiplierRange",
     "Overtraining",
     "Point",
+    "PooledDifference",
     "Row",
     "Run",
     "Study",
     "Sweep",
     "SweepPoint",
+    "analyse_ladder",
     "compare",
     "compare_study",
     "compute_6d",
@@ -50,12 +75,14 @@ __all__ = [
     "fit_laws",
     "fit_lr_rule",
     "gather",
+    "gather_ladder",
     "hold_out",
     "interpolated_multiplier",
     "lr_curvature",
     "multiplier_range",
     "overtraining_exponent",
     "paired_difference",
+    "pooled_difference",
     "t_interval",
     "token_multiplier",
 ]

@@ -19,7 +19,7 @@ Model = Callable[[Array], tuple[Array, Array]]
 
 FIRST_DAMPING, LARGEST_DAMPING = 1e-3, 1e12
 # The objective is a sum of squares near 1e-6 n; relative steps below this change no digit that is reported.
-TOLERANCE = 1e-12
+TOLERANCE = 1e-10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ EXPONENTS = (1e-4, 2.0)
 # Where fits start: share of the smallest loss that is floor, and pairs of a faster and a slower exponent.
 START_FLOORS = (0.02, 0.2, 0.4, 0.6, 0.8, 0.95)
 START_EXPONENTS = tuple((fast, slow) for fast in (0.1, 0.2, 0.4, 0.8) for slow in (0.01, 0.03, 0.06))
+FIRST_STEPS, NUM_FINALISTS = 40, 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -219,7 +220,7 @@ def fit_laws(
     """
     layout = _Layout.of(points, form=form, floor=floor, unit=unit)
     target = np.log(np.array([point.loss for runs in points.values() for point in runs]))
-    best = minimise(layout.model, layout.starts(target), target, bounds=layout.bounds(target), delta=delta).best
+    best = _best_of_many_starts(layout, target, delta)
     predicted, _ = layout.model(best[None])
     residual = target - predicted[0]
     freedom = len(target) - layout.num_parameters
@@ -286,6 +287,16 @@ def hold_out(
     return found
 
 
+def _best_of_many_starts(layout: "_Layout", target: Array, delta: float) -> Array:
+    """Return the parameters of the best fit: every start goes a short way, the best ones to the end."""
+    bounds = layout.bounds(target)
+    short = minimise(
+        layout.model, layout.starts(target), target, bounds=bounds, delta=delta, max_iterations=FIRST_STEPS
+    )
+    leading = short.parameters[np.argsort(short.objective)[:NUM_FINALISTS]]
+    return minimise(layout.model, leading, target, bounds=bounds, delta=delta, max_iterations=1000).best
+
+
 def _multiplier(law: Law, baseline: Law, compute: float) -> float:
     return float(baseline.compute_at(law(compute))) / compute
 
@@ -313,11 +324,13 @@ class _Layout:
         smallest = min((point.loss for runs in points.values() for point in runs), default=math.inf)
         if floor is not None and not 0 <= floor < smallest:
             raise ValueError(f"floor must lie below every loss, {smallest:g} at least, got {floor!r}.")
-        for label, runs in points.items():
-            sizes = len({point.compute for point in runs})
-            if sizes < 2 * num_terms:
+        sizes = {label: len({point.compute for point in runs}) for label, runs in points.items()}
+        if not sizes:
+            raise ValueError(f"no label has runs of enough sizes for the form {form!r}. Train more sizes.")
+        for label, count in sizes.items():
+            if count < 2 * num_terms:
                 raise ValueError(
-                    f"{label!r} has runs of {sizes} sizes; the form {form!r} needs {2 * num_terms} or more. "
+                    f"{label!r} has runs of {count} sizes; the form {form!r} needs {2 * num_terms} or more. "
                     "Train more sizes or fit a simpler form."
                 )
         compute = np.array([point.compute for runs in points.values() for point in runs], float)
@@ -330,10 +343,10 @@ class _Layout:
             floor=floor if has_floor else 0.0,
             unit=unit,
         )
-        if len(compute) < layout.num_parameters:
+        if sum(sizes.values()) < layout.num_parameters:  # seeds of one size determine no number more
             raise ValueError(
-                f"{len(compute)} runs cannot determine the {layout.num_parameters} numbers of the form {form!r}. "
-                "Train more sizes or seeds, give the floor, or fit a simpler form."
+                f"{sum(sizes.values())} sizes, counted for each label, cannot determine the {layout.num_parameters} "
+                f"numbers of the form {form!r}. Train more sizes, give the floor, or fit a simpler form."
             )
         return layout
 

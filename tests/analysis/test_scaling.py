@@ -235,9 +235,9 @@ def test_what_cannot_be_fitted_is_refused_with_the_reason(changes, message):
         fit_laws(ladder(TRUTH, num_sizes=3), **changes)
 
 
-def test_more_numbers_than_runs_are_refused():
-    with pytest.raises(ValueError, match="4 runs cannot determine the 5 numbers"):
-        fit_laws(ladder(TRUTH, num_sizes=2))
+def test_more_numbers_than_sizes_are_refused_whatever_the_seeds():
+    with pytest.raises(ValueError, match="4 sizes, counted for each label, cannot determine the 5 numbers"):
+        fit_laws(ladder(TRUTH, num_sizes=2, seeds=3))
 
 
 @pytest.mark.parametrize(("compute", "loss"), [(0.0, 4.0), (1e15, math.nan), (math.inf, 3.0)])
