@@ -565,12 +565,12 @@ def _fairness(
                 f"Size {size.name}: unequal searches ({listed} settings); who tried more had better chances."
             )
         edges = [
-            f"{label} ({cell.best.peak_lr:g})" for label, cell in row.items() if cell.is_best_on_edge and cell.best
+            f"{label} ({cell.best.peak_lr:.3g})" for label, cell in row.items() if cell.is_best_on_edge and cell.best
         ]
         if edges:
             warnings.append(f"Size {size.name}: best learning rate at the edge of those tried: {', '.join(edges)}.")
         lost = [
-            f"{label} {trial.peak_lr:g} ({trial.status})"
+            f"{label} {trial.peak_lr:.3g} ({trial.status})"
             for label, cell in row.items()
             for trial in cell.trials
             if trial.loss is None and not trial.status.startswith("diverged")

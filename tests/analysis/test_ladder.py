@@ -186,9 +186,7 @@ def test_one_seed_gives_no_verdict_but_says_so():
 def test_a_track_takes_its_own_runs():
     both = [tagged(r, track="defaults,tuned" if r.tags["lr_multiplier"] == "1" else "tuned") for r in QUIET.records()]
 
-    tuned, defaults = (
-        analyse_ladder(both, track=track, forms=[], num_samples=0) for track in ("tuned", "defaults")
-    )
+    tuned, defaults = (analyse_ladder(both, track=track, forms=[], num_samples=0) for track in ("tuned", "defaults"))
 
     assert len(tuned.cells["adana", "4"].trials) == 3
     assert len(defaults.cells["adana", "4"].trials) == 1
