@@ -1,5 +1,6 @@
 """How were the study's Enoki runs set up, at any size of the ladder?"""
 
+from logclock.analysis import LrRule
 from logclock.models import EnokiConfig
 from logclock.recipes.conventions import GRAD_CLIP, KAPPA, check_variant, study_optimizer, study_schedule
 from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, RunConfig
@@ -42,8 +43,7 @@ def peak_lr(optimizer: str, *, non_embedding_params: int, kappa: float = KAPPA) 
         known = ", ".join(name if k is None else f"{name} at kappa {k:g}" for name, k in LR_RULES)
         raise ValueError(f"the study has no learning-rate rule for {optimizer!r} at kappa {kappa:g}. Known: {known}.")
     a, b, d = rule
-    lr: float = a * (b + non_embedding_params) ** d
-    return lr
+    return LrRule(a=a, b=b, d=d)(non_embedding_params)
 
 
 def adana_paper(
