@@ -240,8 +240,8 @@ def report(
     """Write OUT/report.html again from OUT/ledger.jsonl alone, byte for byte the same.
 
     Args:
-        out: Directory of a comparison.
-        baseline: The optimizer to compare with; that of the comparison if not said.
+        out: Directory of a comparison or a ladder.
+        baseline: The optimizer to compare with; that of the study if not said.
     """
     from logclock.cli.reporting import rebuild_report
 

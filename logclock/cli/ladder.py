@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from logclock.cli.compare import ensure_named_dataset, overrides_for, resolve
+from logclock.cli.reporting import rebuild_report
 from logclock.recipes import search_space
 from logclock.records import Ledger
 from logclock.sweep import (
     Axis,
     Executor,
     Ladder,
-    LadderOutcome,
     LadderPlan,
     LocalExecutor,
     RayExecutor,
@@ -140,7 +140,7 @@ def run(
     if outcome.was_stopped:
         message("stopped; the same command goes on from the checkpoints")
         return 130
-    message(f"\n{result_text(ladder, outcome)}")
+    rebuild_report(out)
     return 0
 
 
@@ -217,32 +217,6 @@ def check_budget(plan: LadderPlan, budget_seconds: float) -> None:
         f"the ladder takes up to {duration(most)}, the budget is {duration(budget_seconds)}. {advice} "
         "Or give it a larger --budget: the runs may be stopped at any time and go on."
     )
-
-
-def result_text(ladder: Ladder, outcome: LadderOutcome) -> str:
-    """Return the best runs as a table: final validation loss, mean over the seeds of the winner."""
-    rows = [["size", *ladder.optimizers]]
-    for size, sweep in outcome.sweeps.items():
-        cells = []
-        for label in ladder.optimizers:
-            winner = sweep.winners.get(label)
-            losses = [
-                loss
-                for record in sweep.records
-                if winner is not None
-                and record.label == label
-                and record.status == "finished"
-                and {key: record.tags.get(key, "") for key in ("lr_multiplier", "settings")}
-                == {"settings": ""} | winner.tags()
-                and (loss := record.metrics["final_validation_loss"]) is not None
-            ]
-            if winner is None or not losses:
-                cells.append("-")
-                continue
-            edge = " (edge)" if label in sweep.on_edge else ""
-            cells.append(f"{math.fsum(losses) / len(losses):.4f} at x{winner.multiplier:g}{edge}")
-        rows.append([str(size), *cells])
-    return "\n".join(_aligned(rows))
 
 
 def duration(seconds: float) -> str:

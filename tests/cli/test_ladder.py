@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -176,8 +175,6 @@ def test_one_command_goes_from_an_empty_folder_to_the_report(tmp_path):
     settings = ["data.dataset=synthetic-byte-257", "model.vocab_size=257", "model.head_dim=8", "evaluation.batches=4"]
     command = [*logclock, "ladder", "--optimizers", "adamw", "adana", "--sizes", "2", "3", "4", "--extensions", "1"]
     command += ["--budget", "3h", "--out", str(out), "--progress", "plain", "--set", *settings]
-    subprocess.run([*logclock, "data", "get", "synthetic", "--limit-bytes", "4000000"], env=environment, check=True)
-
     began = time.monotonic()
     first = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     minutes = (time.monotonic() - began) / 60
@@ -196,11 +193,19 @@ def test_one_command_goes_from_an_empty_folder_to_the_report(tmp_path):
         assert counts[size, "adamw"] == counts[size, "adana"] in (4, 5)  # equal budgets
     check_report(out, records)
 
-    before = (out / "ledger.jsonl").read_bytes()
+    before, page = (out / "ledger.jsonl").read_bytes(), (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").read_bytes() == page
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert (out / "ledger.jsonl").read_bytes() == before  # everything was there
 
 
 def check_report(out, records):
-    assert json.loads((out / "ledger.jsonl").read_text().splitlines()[0])["schema_version"] == 1
+    page = (out / "report.html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    for record in records:
+        assert record.record_hash in page
+    figures = {path.suffix for path in (out / "figures").iterdir()}
+    assert figures == {".svg", ".png"}
