@@ -60,7 +60,7 @@ def rebuild_report(out: str | os.PathLike[str], *, baseline: str | None = None) 
 def _rebuild_ladder_report(records: list[RunRecord], out: Path, baseline: str | None) -> Path:
     """Print the table of a ladder and write its report, for each track; return the page of the first."""
     made = {track for record in records for track in record.tags.get("track", "tuned").split(",")}
-    pages = []
+    pages: list[Path] = []
     for track in [track for track in ("tuned", "defaults") if track in made]:
         result = analyse_ladder(records, baseline=baseline, track=track)
         pages.append(write_ladder_report(result, out / track if pages else out))

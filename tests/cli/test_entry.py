@@ -11,7 +11,7 @@ from logclock.cli import main
     ("arguments", "message"),
     [
         (["show", "--optimizer", "adanna"], "unknown optimizer 'adanna'. Did you mean 'adana'"),
-        (["show", "--recipe", "dmeo"], "unknown recipe 'dmeo'. Did you mean 'demo'? Known: adana_paper, demo."),
+        (["show", "--recipe", "dmeo"], "unknown recipe 'dmeo'. Did you mean 'demo'? Known: adana_paper, demo, "),
         (["show", "--set", "optimizer.kapa=1"], "unknown path 'optimizer.kapa'. Did you mean 'kappa'?"),
         (["show", "--set", "seed"], "cannot read 'seed'. Write PATH=VALUE"),
         (["show", "--set", "seed=zero"], "seed must be a whole number, got 'zero'."),
@@ -23,7 +23,7 @@ from logclock.cli import main
         (["compare", "adamw", "adamw"], "optimizers must be distinct and at least one, got adamw, adamw."),
         (["compare", "adamw", "--sweep-steps", "5"], "have no effect without --lr-sweep"),
         (["compare", "adamw", "--set", "adana:seed=1"], "'adana' is not compared. Did you mean 'adamw'? Here: adamw."),
-        (["report", "nowhere"], "no ledger at nowhere/ledger.jsonl. Give the --out directory of a comparison."),
+        (["report", "nowhere"], "no ledger at nowhere/ledger.jsonl. Give the --out directory of a comparison or a ladder."),
         (["data", "get", "essential"], "unknown corpus 'essential'. Did you mean 'essentials'?"),
     ],
 )

@@ -1,9 +1,11 @@
+import dataclasses
 import os
 import subprocess
 import sys
 import time
 
 import pytest
+from ladders import Invented
 
 from logclock.cli import ladder as module
 from logclock.cli import main
@@ -163,6 +165,37 @@ def test_the_ladders_learning_rates_follow_the_demos_rule():
 
     growth = large.model.size().non_embedding_params / base.model.size().non_embedding_params
     assert large.optimizer.lr == pytest.approx(base.optimizer.lr * growth**-0.6)
+
+
+def test_the_report_of_a_ladder_has_a_page_for_each_track(capsys, tmp_path):
+    small = Invented(optimizers=("adamw", "adana"), sizes=("2", "3", "4"))
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for record in small.records():
+        track = "defaults,tuned" if record.tags["lr_multiplier"] == "1" else "tuned"
+        ledger.append(dataclasses.replace(record, tags=record.tags | {"track": track}))
+
+    assert main(["report", str(tmp_path)]) == 0
+
+    shown = capsys.readouterr().out
+    assert shown.index("\ntuned:") < shown.index("\ndefaults:")
+    tuned, defaults = tmp_path / "report.html", tmp_path / "defaults" / "report.html"
+    assert f"report: {tuned}" in shown
+    assert f"report: {defaults}" in shown
+    assert defaults.stat().st_size > 10_000
+    assert tuned.read_bytes() != defaults.read_bytes()
+
+
+def test_a_report_says_which_lines_a_crash_cut_off(capsys, tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for record in Invented(optimizers=("adamw", "adana"), sizes=("2", "3")).records():
+        ledger.append(record)
+    with open(ledger.path, "ab") as file:
+        file.write(b'{"config": {')
+
+    assert main(["report", str(tmp_path)]) == 0
+
+    number = len(ledger.path.read_bytes().split(b"\n"))
+    assert f"line {number} was cut off by a crash and is skipped" in capsys.readouterr().err
 
 
 @pytest.mark.slow
