@@ -13,7 +13,7 @@ from logclock.cli.ladder import LadderRequest, parse_duration
 from logclock.recipes import VARIANTS, search_space
 from logclock.recipes.ladder import OPTIMIZERS, SIZES, ladder
 from logclock.records import Ledger
-from logclock.sweep import Axis, Ladder, RunCost
+from logclock.sweep import Axis, Ladder, LadderOutcome, LocalExecutor, RunCost
 
 TINY = [
     "data.dataset=tiny-byte-257",
@@ -86,6 +86,36 @@ def test_a_ladder_that_no_part_fits_says_so(capsys, ladder_command, hundred_seco
     assert main(ladder_command("--sizes", "1", "2", "--budget", "10s")) == 2
 
     assert "No part of it fits; use smaller sizes." in capsys.readouterr().err
+
+
+def test_a_ladder_runs_where_it_is_told_to(ladder_command, hundred_seconds, monkeypatch):
+    asked, used = [], []
+
+    class Cluster(LocalExecutor):
+        def __init__(self, address):
+            asked.append(address)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            asked.append("left")
+
+        def default_num_jobs(self, configs):
+            return 7
+
+    def run_ladder(ladder, *, executor, num_jobs, **settings):
+        used.append((type(executor), num_jobs))
+        return LadderOutcome(records=[], sweeps={}, was_stopped=True)
+
+    monkeypatch.setattr(module, "RayExecutor", Cluster)
+    monkeypatch.setattr(module, "run_ladder", run_ladder)
+
+    assert main(ladder_command("--sizes", "1", "--ray", "10.0.0.1:6379")) == 130
+    assert main(ladder_command("--sizes", "1", "--jobs", "3")) == 130
+
+    assert asked == ["10.0.0.1:6379", "left"]
+    assert used == [(Cluster, 7), (LocalExecutor, 3)]
 
 
 @pytest.mark.parametrize(
