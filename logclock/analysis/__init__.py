@@ -1,26 +1,88 @@
 """Analysis: from run records to differences, multipliers and verdicts. Never imports torch."""
 
 from logclock.analysis.compare import Comparison, Row, Run, Sweep, SweepPoint, compare, compare_study
-from logclock.analysis.efficiency import Multiplier, MultiplierRange, compute_multiplier, multiplier_range
-from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference, t_interval
+from logclock.analysis.compute import CONVENTIONS, compute_6d, compute_6p, compute_deepseek, compute_kaplan
+from logclock.analysis.efficiency import (
+    Multiplier,
+    MultiplierRange,
+    Overtraining,
+    compute_multiplier,
+    equal_loss_compute,
+    interpolated_multiplier,
+    multiplier_range,
+    overtraining_exponent,
+    token_multiplier,
+)
+from logclock.analysis.ladder import (
+    LadderCell,
+    LadderCost,
+    LadderMultiplier,
+    LadderResult,
+    LadderSize,
+    LadderTrial,
+    analyse_ladder,
+    gather_ladder,
+)
+from logclock.analysis.lr_rules import LrCurvature, LrRule, LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
+from logclock.analysis.scaling import HoldOut, Law, LawFit, Point, fit_laws, hold_out
+from logclock.analysis.significance import (
+    MINIMUM_EFFECT,
+    Difference,
+    PooledDifference,
+    paired_difference,
+    pooled_difference,
+    t_interval,
+)
 from logclock.analysis.study import Study, gather
 
 __all__ = [
+    "CONVENTIONS",
     "MINIMUM_EFFECT",
     "Comparison",
     "Difference",
+    "HoldOut",
+    "LadderCell",
+    "LadderCost",
+    "LadderMultiplier",
+    "LadderResult",
+    "LadderSize",
+    "LadderTrial",
+    "Law",
+    "LawFit",
+    "LrCurvature",
+    "LrRule",
+    "LrRuleFit",
+    "LrTrial",
     "Multiplier",
     "MultiplierRange",
+    "Overtraining",
+    "Point",
+    "PooledDifference",
     "Row",
     "Run",
     "Study",
     "Sweep",
     "SweepPoint",
+    "analyse_ladder",
     "compare",
     "compare_study",
+    "compute_6d",
+    "compute_6p",
+    "compute_deepseek",
+    "compute_kaplan",
     "compute_multiplier",
+    "equal_loss_compute",
+    "fit_laws",
+    "fit_lr_rule",
     "gather",
+    "gather_ladder",
+    "hold_out",
+    "interpolated_multiplier",
+    "lr_curvature",
     "multiplier_range",
+    "overtraining_exponent",
     "paired_difference",
+    "pooled_difference",
     "t_interval",
+    "token_multiplier",
 ]

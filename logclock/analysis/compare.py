@@ -5,7 +5,8 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from logclock.analysis.efficiency import CONVENTION, Multiplier, MultiplierRange, multiplier_range
+from logclock.analysis.compute import CONVENTION
+from logclock.analysis.efficiency import Multiplier, MultiplierRange, multiplier_range
 from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference
 from logclock.analysis.study import Study, differing_paths, gather, peak_lr, planned_steps
 from logclock.records import RunRecord

@@ -8,7 +8,20 @@ from typing import Any
 from logclock.config import closest
 from logclock.records import RunRecord
 
-__all__ = ["MISSING", "Study", "differing_paths", "flatten", "gather", "peak_lr", "planned_steps"]
+__all__ = [
+    "MISSING",
+    "Study",
+    "check_equal",
+    "check_rule",
+    "choose_baseline",
+    "cite",
+    "differing_paths",
+    "flatten",
+    "gather",
+    "peak_lr",
+    "planned_steps",
+    "tokens_per_step",
+]
 
 PHASES = ("main", "sweep")
 MISSING = "-"
@@ -65,7 +78,7 @@ def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Stud
             f"got {len(kept)} records, none of them a main run. A comparison needs records with "
             "tags['phase'] == 'main'; was the study interrupted during its sweep? Start it again to go on."
         )
-    name = _baseline(baseline, kept.values(), list(phases["main"]))
+    name = choose_baseline(baseline, kept.values(), list(phases["main"]))
     order = [name, *(label for label in phases["main"] if label != name)]
     order_sweep = [label for label in order if label in phases["sweep"]]
     order_sweep += [label for label in phases["sweep"] if label not in order]
@@ -84,7 +97,7 @@ def phases_of(record: RunRecord) -> tuple[str, ...]:
     unknown = sorted(set(phases) - set(PHASES))
     if unknown:
         raise ValueError(
-            f"{_cite(record)}: tags['phase'] must be one of {', '.join(PHASES)}, got {unknown[0]!r}. "
+            f"{cite(record)}: tags['phase'] must be one of {', '.join(PHASES)}, got {unknown[0]!r}. "
             "Leave such records out of the comparison."
         )
     return phases
@@ -124,7 +137,8 @@ def differing_paths(configs: Iterable[Mapping[str, Any]]) -> list[str]:
     return [path for path in paths if len({one.get(path, MISSING) for one in flat}) > 1]
 
 
-def _baseline(given: str | None, records: Iterable[RunRecord], labels: list[str]) -> str:
+def choose_baseline(given: str | None, records: Iterable[RunRecord], labels: list[str]) -> str:
+    """Return the label to compare with: the one given, else the one that tags name, else the first."""
     tagged = sorted({record.tags["baseline"] for record in records if "baseline" in record.tags})
     if given is None and len(tagged) > 1:
         raise ValueError(f"the records name {len(tagged)} baselines: {', '.join(tagged)}. Say which: baseline=...")
@@ -138,38 +152,40 @@ def _baseline(given: str | None, records: Iterable[RunRecord], labels: list[str]
 
 def _check(study: Study) -> None:
     """Raise for records that would silently mix what must be kept apart."""
-    _check_equal(study.records, "dataset fingerprint", lambda record: record.data.get("fingerprint"), "dataset")
-    _check_equal(study.records, "model", lambda record: json.dumps(record.model, sort_keys=True), "model")
+    check_equal(study.records, "dataset fingerprint", lambda record: record.data.get("fingerprint"), "dataset")
+    check_equal(study.records, "model", lambda record: json.dumps(record.model, sort_keys=True), "model")
     for phase, by_label in (("main", study.main), ("sweep", study.sweep)):
         together = [record for group in by_label.values() for record in group]
-        _check_equal(together, f"total_steps of {phase} runs", planned_steps, "run length")
+        check_equal(together, f"total_steps of {phase} runs", planned_steps, "run length")
         with_series = [record for record in together if record.train.get("step")]
-        _check_equal(with_series, f"tokens per step of {phase} runs", _tokens_per_step, "batch size")
+        check_equal(with_series, f"tokens per step of {phase} runs", tokens_per_step, "batch size")
     for label in {**study.main, **study.sweep}:
         group = [*study.main.get(label, ()), *study.sweep.get(label, ())]
-        _check_rule(group)
+        check_rule(group)
     for runs in study.main.values():
         _check_settings(runs)
 
 
-def _check_equal(records: Sequence[RunRecord], what: str, value: Callable[[RunRecord], Any], split_by: str) -> None:
+def check_equal(records: Sequence[RunRecord], what: str, value: Callable[[RunRecord], Any], split_by: str) -> None:
+    """Raise a ValueError if records differ in what must be equal for a comparison."""
     for record in records[1:]:
         ours, theirs = value(records[0]), value(record)
         if ours != theirs:
             raise ValueError(
-                f"{what} differs: {_cite(records[0])} has {ours}, {_cite(record)} has {theirs}. "
+                f"{what} differs: {cite(records[0])} has {ours}, {cite(record)} has {theirs}. "
                 f"Such runs cannot be compared; give the records of one {split_by} only, or use a ledger for each."
             )
 
 
-def _check_rule(group: list[RunRecord]) -> None:
+def check_rule(group: list[RunRecord]) -> None:
+    """Raise a ValueError if runs of one label were made with different versions of its rule."""
     first, *rest = group
     for record in rest:
         old, new = first.provenance.get("rule_hash"), record.provenance.get("rule_hash")
         if old != new:
             raise ValueError(
-                f"the rule of {first.label!r} changed between records: {_cite(first)} has rule_hash {old}, "
-                f"{_cite(record)} has {new}. Old and new curves must not be merged; run the old ones again, "
+                f"the rule of {first.label!r} changed between records: {cite(first)} has rule_hash {old}, "
+                f"{cite(record)} has {new}. Old and new curves must not be merged; run the old ones again, "
                 "or leave their records out."
             )
 
@@ -185,21 +201,22 @@ def _check_settings(group: tuple[RunRecord, ...]) -> None:
         ]
         if changed:
             raise ValueError(
-                f"main runs of {record.label!r} differ in {', '.join(changed)}: {_cite(group[0])}, {_cite(record)}. "
+                f"main runs of {record.label!r} differ in {', '.join(changed)}: {cite(group[0])}, {cite(record)}. "
                 "They are not seeds of one setting; give each setting its own label."
             )
         if record.seed in seeds:
             raise ValueError(
-                f"{record.label!r} has two main runs of seed {record.seed}: {_cite(seeds[record.seed])}, "
-                f"{_cite(record)}. Keep one, or give them different labels."
+                f"{record.label!r} has two main runs of seed {record.seed}: {cite(seeds[record.seed])}, "
+                f"{cite(record)}. Keep one, or give them different labels."
             )
         seeds[record.seed] = record
 
 
-def _tokens_per_step(record: RunRecord) -> float:
+def tokens_per_step(record: RunRecord) -> float:
+    """Return the batch size in tokens."""
     steps, tokens = record.train["step"][-1], record.train["tokens"][-1]
     if not steps or tokens is None:
-        raise ValueError(f"{_cite(record)}: the train series ends without a step or token count.")
+        raise ValueError(f"{cite(record)}: the train series ends without a step or token count.")
     return tokens / steps
 
 
@@ -208,12 +225,13 @@ def _from_config(record: RunRecord, *keys: str) -> Any:
     for key in keys:
         if not isinstance(value, Mapping) or key not in value:
             raise ValueError(
-                f"{_cite(record)}: the configuration has no {'.'.join(keys)!r}. Known at the top: "
+                f"{cite(record)}: the configuration has no {'.'.join(keys)!r}. Known at the top: "
                 f"{', '.join(sorted(record.config))}."
             )
         value = value[key]
     return value
 
 
-def _cite(record: RunRecord) -> str:
+def cite(record: RunRecord) -> str:
+    """Name a record in an error."""
     return f"{record.label} seed {record.seed} (record {record.record_hash})"

@@ -26,6 +26,11 @@ Float = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hin
 Text = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Location = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 Factors = Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT ...", help_behavior_hint="")]
+Sizes = Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="HEADS ...", help_behavior_hint="")]
+SomeNames = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="OPTIMIZER ...", help_behavior_hint="")]
+Axes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH=VALUE,VALUE ...", help_behavior_hint="")]
+Duration = Annotated[str | None, tyro.conf.arg(metavar="DURATION", help_behavior_hint="")]
+Address = Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")]
 Progress = Literal["auto", "live", "plain", "quiet"]
 
 LR_MULTIPLIERS = (0.5, 0.7, 1.0, 1.4, 2.0)
@@ -145,14 +150,98 @@ def compare(
     )
 
 
+def ladder(
+    *,
+    recipe: str = "ladder",
+    sizes: Sizes = None,
+    optimizers: SomeNames = None,
+    tokens_per_param: float = 20.0,
+    lr_multipliers: Factors = None,
+    extensions: int = 2,
+    axes: Axes = (),
+    search: Literal["lr", "full"] = "lr",
+    tracks: tuple[Literal["tuned", "defaults"], ...] = ("tuned",),
+    follow: bool = True,
+    seeds: tuple[int, ...] = (0, 1),
+    budget: Duration = None,
+    dry_run: bool = False,
+    assignments: Assignments = (),
+    out: Location = None,
+    jobs: Int = None,
+    ray: Address = None,
+    data_root: Location = None,
+    progress: Progress = "auto",
+) -> int:
+    """Tune several optimizers alike at several sizes and report how their compute efficiency grows.
+
+    Prints the planned runs and what they will cost by a short timing of this machine, then makes them. Runs that OUT
+    holds already are not made again, and interrupted ones go on, so the same command finishes what was stopped. Without
+    arguments it is the micro ladder: about a night on two cores.
+
+    Args:
+        recipe: Sets up every run.
+        sizes: Numbers of heads, ascending; those of the micro ladder if not said.
+        optimizers: Names; the first is the baseline. Those of the micro ladder that there are if not said.
+        tokens_per_param: Tokens of a run for each of its total parameters.
+        lr_multipliers: The grid of learning rates, factors on its centre; 0.5 1 2 if not said.
+        extensions: Further trials while an optimizer is best at the edge of its grid, granted to all.
+        axes: More to search, such as `optimizer.weight_decay=x0.5,x2` (factors) or `adana:optimizer.kappa=0.8,0.9`.
+        search: What every optimizer searches: its learning rate, or its full documented space.
+        tracks: Tuned, defaults (the recipe as it is), or both.
+        follow: Centre the grid of a size on the winner of the size below, otherwise on the recipe's rule.
+        seeds: The first searches, all run at the winner.
+        budget: Refuse a ladder that may take longer, such as 3h or 90m, and say what fits.
+        dry_run: Stop after the plan.
+        assignments: Changes for every optimizer, such as `data.batch_size=32`, or for one, such as
+            `adana:optimizer.kappa=0.9`.
+        out: Directory of the study; runs/RECIPE if not said.
+        jobs: Runs at a time; one per core if not said.
+        ray: Address of a Ray cluster to run on, or auto; this machine if not said.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        progress: How progress shows; auto is live on a terminal and plain elsewhere.
+    """
+    from logclock.cli.ladder import LadderRequest, parse_duration, run
+    from logclock.recipes import VARIANTS
+    from logclock.recipes.ladder import OPTIMIZERS, SIZES
+    from logclock.train import open_display
+
+    request = LadderRequest(
+        recipe=recipe,
+        optimizers=optimizers or tuple(name for name in OPTIMIZERS if name in VARIANTS),
+        sizes=sizes or SIZES,
+        overrides=assignments,
+        axes=axes,
+        searches_all=search == "full",
+        fields={
+            "tokens_per_param": tokens_per_param,
+            "multipliers": lr_multipliers or (0.5, 1.0, 2.0),
+            "extensions": extensions,
+            "seeds": seeds,
+            "tracks": tracks,
+            "follows": follow,
+        },
+    )
+    return run(
+        request,
+        out=out or Path("runs") / recipe,
+        display=functools.partial(open_display, progress),
+        budget_seconds=None if budget is None else parse_duration(budget),
+        dry_run=dry_run,
+        num_jobs=jobs,
+        ray_address=ray,
+        data_root=data_root,
+        command=_command(),
+    )
+
+
 def report(
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")], /, *, baseline: Text = None
 ) -> int:
     """Write OUT/report.html again from OUT/ledger.jsonl alone, byte for byte the same.
 
     Args:
-        out: Directory of a comparison.
-        baseline: The optimizer to compare with; that of the comparison if not said.
+        out: Directory of a comparison or a ladder.
+        baseline: The optimizer to compare with; that of the study if not said.
     """
     from logclock.cli.reporting import rebuild_report
 
@@ -312,6 +401,7 @@ def data() -> int:
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
+    "ladder": ladder,
     "train": train,
     "report": report,
     "show": show,

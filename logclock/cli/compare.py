@@ -16,7 +16,7 @@ from logclock.sweep import Job, best_multipliers, default_num_jobs, main_jobs, r
 from logclock.train import Display, RunConfig, open_dataset
 from logclock.train.record import new_record
 
-__all__ = ["Request", "compare", "ensure_named_dataset", "resolve"]
+__all__ = ["Request", "compare", "ensure_named_dataset", "overrides_for", "resolve"]
 
 SWEEP_FRACTION = 5
 """A run of the sweep is this many times shorter than a main run, so five of them cost one."""
@@ -62,7 +62,7 @@ class Request:
             seed=seed,
             heads=self.heads,
             steps=self.steps if steps is None else steps,
-            overrides=_overrides_for(optimizer, self),
+            overrides=overrides_for(optimizer, self.optimizers, self.overrides),
         )
 
 
@@ -154,18 +154,25 @@ def ensure_named_dataset(config: RunConfig, *, root: str | Path | None, message:
         ensure_dataset(corpus, tokenizer=tokenizer, vocab_size=vocabulary, root=root, progress=message)
 
 
-def _overrides_for(optimizer: str, request: Request) -> list[str]:
-    """Return the assignments that concern an optimizer, without their prefix."""
+def overrides_for(optimizer: str, optimizers: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return the assignments that concern an optimizer, without their prefix.
+
+    Args:
+        optimizer: One of them.
+        optimizers: All that take part.
+        overrides: `PATH=VALUE` for every optimizer, or `OPTIMIZER:PATH=VALUE` for one.
+
+    Raises:
+        ValueError: A prefix is no optimizer that takes part.
+    """
     chosen = []
-    for assignment in request.overrides:
+    for assignment in overrides:
         prefix, colon, rest = assignment.partition(":")
         if not colon or "=" in prefix:
             chosen.append(assignment)
-        elif prefix not in request.optimizers:
-            hint = suggestion(prefix, request.optimizers)
-            raise ValueError(
-                f"{assignment!r}: {prefix!r} is not compared.{hint} Here: {', '.join(request.optimizers)}."
-            )
+        elif prefix not in optimizers:
+            hint = suggestion(prefix, optimizers)
+            raise ValueError(f"{assignment!r}: {prefix!r} is not compared.{hint} Here: {', '.join(optimizers)}.")
         elif prefix == optimizer:
             chosen.append(rest)
     return chosen

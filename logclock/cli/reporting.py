@@ -4,15 +4,29 @@ import os
 import sys
 from pathlib import Path
 
-from logclock.analysis import Comparison, compare
-from logclock.records import Ledger
-from logclock.report import comparison_table, cost_table, headline, result_table, rich_table, sweep_table, write_report
+from logclock.analysis import Comparison, analyse_ladder, compare
+from logclock.records import Ledger, RunRecord
+from logclock.report import (
+    comparison_table,
+    cost_table,
+    headline,
+    ladder_headline,
+    ladder_table,
+    result_table,
+    rich_table,
+    sweep_table,
+    write_ladder_report,
+    write_report,
+)
 
 __all__ = ["rebuild_report"]
 
 
 def rebuild_report(out: str | os.PathLike[str], *, baseline: str | None = None) -> Path:
     """Print the table of a study and write its `report.html`, both from the ledger alone.
+
+    A ladder's report has figures in files too; with both tracks there is one report each, that of the defaults in
+    `out/defaults`.
 
     The same ledger gives the same page, byte for byte.
 
@@ -26,8 +40,12 @@ def rebuild_report(out: str | os.PathLike[str], *, baseline: str | None = None) 
     """
     ledger = Ledger(Path(out) / "ledger.jsonl")
     if not ledger.path.exists():
-        raise FileNotFoundError(f"no ledger at {ledger.path}. Give the --out directory of a comparison.")
+        raise FileNotFoundError(f"no ledger at {ledger.path}. Give the --out directory of a comparison or a ladder.")
+    for line in ledger.cut_off_lines():
+        print(f"note: {ledger.path}: line {line} was cut off by a crash and is skipped", file=sys.stderr)
     records = ledger.records()
+    if any(record.tags.get("phase") == "ladder" for record in records):
+        return _rebuild_ladder_report(records, Path(out), baseline)
     comparison = compare(records, baseline=baseline)
     print()
     if sys.stdout.isatty():
@@ -37,6 +55,17 @@ def rebuild_report(out: str | os.PathLike[str], *, baseline: str | None = None) 
     page = write_report(records, Path(out) / "report.html", baseline=baseline)
     print(f"\n{headline(comparison)}\n\nreport: {page}")
     return page
+
+
+def _rebuild_ladder_report(records: list[RunRecord], out: Path, baseline: str | None) -> Path:
+    """Print the table of a ladder and write its report, for each track; return the page of the first."""
+    made = {track for record in records for track in record.tags.get("track", "tuned").split(",")}
+    pages: list[Path] = []
+    for track in [track for track in ("tuned", "defaults") if track in made]:
+        result = analyse_ladder(records, baseline=baseline, track=track)
+        pages.append(write_ladder_report(result, out / track if pages else out))
+        print(f"\n{track}:\n\n{ladder_table(result)}\n\n{ladder_headline(result)}\n\nreport: {pages[-1]}")
+    return pages[0]
 
 
 def _print_tables(comparison: Comparison) -> None:

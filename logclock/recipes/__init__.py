@@ -6,12 +6,24 @@ from logclock.config.registry import suggestion
 from logclock.recipes.adana_paper import adana_paper
 from logclock.recipes.conventions import VARIANTS
 from logclock.recipes.demo import demo
+from logclock.recipes.ladder import ladder, search_space
 from logclock.recipes.micro import micro
 from logclock.recipes.qwen3_paper import qwen3_paper
 from logclock.recipes.warmup_paper import warmup_paper
 from logclock.train.config import RunConfig
 
-__all__ = ["RECIPES", "VARIANTS", "adana_paper", "demo", "get_recipe", "micro", "qwen3_paper", "warmup_paper"]
+__all__ = [
+    "RECIPES",
+    "VARIANTS",
+    "adana_paper",
+    "demo",
+    "get_recipe",
+    "ladder",
+    "micro",
+    "qwen3_paper",
+    "search_space",
+    "warmup_paper",
+]
 
 Recipe = Callable[..., RunConfig]
 """Called with the optimizer's name and, by keyword, heads, seed and total_steps; None for the recipe's own."""
@@ -19,6 +31,7 @@ Recipe = Callable[..., RunConfig]
 RECIPES: dict[str, Recipe] = {
     "adana_paper": adana_paper,
     "demo": demo,
+    "ladder": ladder,
     "micro": micro,
     "qwen3_paper": qwen3_paper,
     "warmup_paper": warmup_paper,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from logclock.analysis import LrRule
 from logclock.models import EnokiConfig, ModelConfig
 from logclock.recipes.conventions import (
     GRAD_CLIP,
@@ -67,8 +68,7 @@ def peak_lr(
             f"the study has no learning-rate rule for {optimizer!r} at kappa {kappa:g}. Known: {known}. {advice}"
         )
     a, b, d = rule
-    lr: float = a * (b + non_embedding_params) ** d
-    return lr
+    return LrRule(a=a, b=b, d=d)(non_embedding_params)
 
 
 def adana_paper(

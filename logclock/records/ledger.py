@@ -19,8 +19,8 @@ class Ledger:
     """An append-only file of run records, one JSON object a line.
 
     Appending takes a lock, writes one line and syncs it, so several processes may share a ledger. A line that a crash
-    cut off is skipped by readers; the next writer marks it as such and starts a new line. A broken line elsewhere
-    raises. A later record of the same run supersedes an earlier one.
+    cut off is skipped by readers, who can name it (`cut_off_lines`); the next writer marks it as such and starts a new
+    line. A broken line elsewhere raises. A later record of the same run supersedes an earlier one.
 
     Args:
         path: The file; it and its directory are created by the first `append`.
@@ -45,14 +45,26 @@ class Ledger:
         Raises:
             ValueError: A complete line is not a record.
         """
+        for number, line, is_cut_off in self._lines():
+            if not is_cut_off:
+                yield self._record(line, number)
+
+    def cut_off_lines(self) -> list[int]:
+        """Return the numbers of the lines that a crash cut off and that readers skip; the first line is 1."""
+        return [number for number, _, is_cut_off in self._lines() if is_cut_off]
+
+    def _lines(self) -> Iterator[tuple[int, bytes, bool]]:
+        """Yield number, text and whether a crash cut it off, of every line that is not blank."""
         if not self.path.exists():
             return
-        *complete, last = self.path.read_bytes().split(b"\n")
-        if _is_json(last):  # a crash took the line break alone
-            complete.append(last)
+        with open(self.path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # a line that is being written is not one that was cut off
+            *complete, last = file.read().split(b"\n")
         for number, line in enumerate(complete, start=1):
-            if line.strip() and not line.endswith(TORN):
-                yield self._record(line, number)
+            if line.strip():
+                yield number, line, line.endswith(TORN)
+        if last.strip():
+            yield len(complete) + 1, last, not _is_json(last)  # if it is JSON, a crash took the line break alone
 
     def _record(self, line: bytes, number: int) -> RunRecord:
         try:

@@ -1,6 +1,9 @@
 """Reports: from run records to tables, figures and one self-contained page. Never imports torch."""
 
 from logclock.report.html import render_report, write_report
+from logclock.report.ladder_page import render_ladder_report, write_ladder_report
+from logclock.report.ladder_tables import ladder_table
+from logclock.report.ladder_wording import ladder_headline
 from logclock.report.tables import comparison_table, cost_table, plain_text, result_table, rich_table, sweep_table
 from logclock.report.wording import headline
 
@@ -8,10 +11,14 @@ __all__ = [
     "comparison_table",
     "cost_table",
     "headline",
+    "ladder_headline",
+    "ladder_table",
     "plain_text",
+    "render_ladder_report",
     "render_report",
     "result_table",
     "rich_table",
     "sweep_table",
+    "write_ladder_report",
     "write_report",
 ]

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["FAINT", "INK", "Drawing", "Style", "axes_grid", "draw", "settings", "styles"]
+__all__ = ["FAINT", "INK", "STAND_INS", "Drawing", "Style", "axes_grid", "draw", "settings", "styles"]
 
 # Colours in a figure are stand-ins that the page's stylesheet resolves, so one drawing serves light and dark pages.
 INK, FAINT = "#010101", "#020202"
 NUM_COLOURS = 7
-_STAND_INS = {INK: "currentColor", FAINT: "var(--faint)"} | {
+STAND_INS = {INK: "currentColor", FAINT: "var(--faint)"} | {
     f"#0400{i:02x}": f"var(--series-{i})" for i in range(NUM_COLOURS)
 }
 _SETTINGS: Any = {
@@ -64,12 +64,14 @@ class Drawing:
         title: Heading.
         caption: What is to be seen and how it was made.
         svg: The markup, without references to anything outside it.
+        figure: The matplotlib figure that it was made from.
     """
 
     name: str
     title: str
     caption: str
     svg: str
+    figure: Any = dataclasses.field(repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ def draw(figure: Any, *, name: str, title: str, caption: str) -> Drawing:
     # The salt makes the ids that matplotlib draws from a hash the same in every process.
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Drawing(name=name, title=title, caption=caption, svg=_inline(buffer.getvalue(), name, title))
+    return Drawing(name=name, title=title, caption=caption, svg=_inline(buffer.getvalue(), name, title), figure=figure)
 
 
 def _inline(svg: str, name: str, title: str) -> str:
@@ -140,7 +142,7 @@ def _inline(svg: str, name: str, title: str) -> str:
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
     svg = re.sub(r"(font(?:-family)?: ?[^;\"]*?)'DejaVu Sans'(, ?[-a-z]+)*", r"\1var(--sans)", svg)
-    for stand_in, colour in _STAND_INS.items():
+    for stand_in, colour in STAND_INS.items():
         svg = svg.replace(stand_in, colour)
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)

@@ -8,7 +8,8 @@ from logclock.analysis import Comparison, Study, Sweep
 from logclock.analysis.curves import Curve, difference_curve, seed_curve, smoothed_curve
 from logclock.analysis.study import planned_steps
 from logclock.records import RunRecord
-from logclock.report.drawing import FAINT, INK, Drawing, Style, axes_grid, draw, settings, styles
+from logclock.report.axes import frame, label_few_decades, legend, spaced
+from logclock.report.drawing import FAINT, Drawing, Style, axes_grid, draw, settings, styles
 from logclock.report.tables import number, size_unit
 
 __all__ = ["cost_drawings", "curve_drawings", "schedule_drawings", "sweep_drawings"]
@@ -24,10 +25,8 @@ LOSS_LABEL = "validation loss (nats per token)"
 # A figure starts where the loss has left the plateau of initialisation, or the rest would be squeezed flat.
 START_FRACTION = 0.02
 LATE_FRACTION = 0.5
-MARGIN = 0.06
 TRAIN_BINS = 60
 BAR_HEIGHT = 0.62
-LEGEND_CHARACTERS = 60
 
 
 def curve_drawings(study: Study, comparison: Comparison) -> list[Drawing]:
@@ -106,9 +105,9 @@ def _validation(study: Study, looks: Mapping[str, Style]) -> Drawing:
     figure, (axes,) = axes_grid()
     total = _total_steps(study)
     shown = _draw_runs(axes, study, looks, start=START_FRACTION * total)
-    _frame(axes, shown, x_label="step", y_label=LOSS_LABEL)
+    frame(axes, shown, x_label="step", y_label=LOSS_LABEL)
     _use_log_steps(axes, min(shown, default=(1.0, 0.0))[0], total)
-    _legend(axes)
+    legend(axes)
     caption = f"Mean over the finished runs, after {100 * START_FRACTION:g} % of the training.{_band_note(study)}"
     return draw(figure, name="validation", title="Validation loss", caption=caption + _lost_note(study))
 
@@ -117,10 +116,10 @@ def _late_validation(study: Study, looks: Mapping[str, Style]) -> Drawing:
     figure, (axes,) = axes_grid()
     total = _total_steps(study)
     shown = _draw_runs(axes, study, looks, start=LATE_FRACTION * total)
-    _frame(axes, shown, x_label="step", y_label=LOSS_LABEL)
+    frame(axes, shown, x_label="step", y_label=LOSS_LABEL)
     axes.set_xlim(LATE_FRACTION * total, total * 1.01)
     _use_plain_numbers(axes.xaxis)
-    _legend(axes)
+    legend(axes)
     caption = "The same curves, enlarged, on a linear axis."
     return draw(figure, name="validation-late", title="The second half", caption=caption)
 
@@ -139,10 +138,10 @@ def _difference(study: Study, comparison: Comparison, looks: Mapping[str, Style]
         curve = difference_curve(study.finished(label), reference)
         _draw_curve(axes, curve, look, label)
         shown += _points_from(curve, 2 * START_FRACTION * total)
-    _frame(axes, shown, x_label="step", y_label=f"loss minus {study.baseline} (nats per token)")
+    frame(axes, shown, x_label="step", y_label=f"loss minus {study.baseline} (nats per token)")
     axes.set_xlim(0, total * 1.01)
     _use_plain_numbers(axes.xaxis)
-    _legend(axes)
+    legend(axes)
     caption = (
         f"Paired by seed; below the line the optimizer is ahead of {study.baseline} at that step. Grey: the minimum "
         f"effect of {effect:g} nats.{_band_note(study)}"
@@ -161,9 +160,9 @@ def _training(study: Study, looks: Mapping[str, Style]) -> Drawing:
             axes.plot(curve.step, curve.mean, color=look.color, linestyle=look.dashes, linewidth=1.1, label=named)
             shown += _points_from(curve, START_FRACTION * total)
             named = "_nolegend_"
-    _frame(axes, shown, x_label="step", y_label="training loss (nats per token)")
+    frame(axes, shown, x_label="step", y_label="training loss (nats per token)")
     _use_log_steps(axes, min(shown, default=(1.0, 0.0))[0], total)
-    _legend(axes)
+    legend(axes)
     caption = f"One line per seed, averaged over {TRAIN_BINS} bins of equal width in ln(step)."
     return draw(figure, name="training", title="Training loss", caption=caption)
 
@@ -177,7 +176,7 @@ def _schedule(study: Study, looks: Mapping[str, Style], key: str) -> Drawing:
     axes.set_xscale("log")
     if key not in ("lr", "gain") and max(values) > 3 * min(values):
         axes.set_yscale("log")
-        _label_few_decades(axes.yaxis, values)
+        label_few_decades(axes.yaxis, values)
     else:
         _use_short_numbers(axes.yaxis)
         axes.set_ylim(0, 1.08 * max(values))
@@ -222,12 +221,12 @@ def _sweep(sweeps: Sequence[Sweep], looks: Mapping[str, Style]) -> Drawing:
         ceiling = axes.get_xaxis_transform()
         axes.plot(lost, [0.97] * len(lost), color=look.color, marker="x", linestyle="", transform=ceiling)
     axes.set_xscale("log")
-    _frame(axes, finished, x_label="peak learning rate", y_label="final " + LOSS_LABEL, headroom=0.1)
+    frame(axes, finished, x_label="peak learning rate", y_label="final " + LOSS_LABEL, headroom=0.1)
     grid = sorted({point.peak_lr for sweep in sweeps for point in sweep.points})
-    ticks = _spaced(grid, at_least=0.13)
+    ticks = spaced(grid, at_least=0.13)
     axes.set_xticks(ticks, [number(lr) for lr in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    _legend(axes)
+    legend(axes)
     caption = f"Runs of {sweeps[0].total_steps:,} steps. Ring: the best of each optimizer."
     if any(point.final_validation_loss is None for sweep in sweeps for point in sweep.points):
         caption += " Crosses at the top: runs that did not finish."
@@ -260,17 +259,6 @@ def _draw_lost(axes: Any, curve: Curve, look: Style) -> None:
     axes.plot(curve.step[-1:], curve.mean[-1:], color=look.color, marker="x", linestyle="")
 
 
-def _frame(
-    axes: Any, points: Sequence[tuple[float, float]], *, x_label: str, y_label: str, headroom: float = 0.0
-) -> None:
-    """Label the axes and zoom to the heights of the points, with a margin."""
-    axes.set(xlabel=x_label, ylabel=y_label)
-    if points:
-        low, high = min(y for _, y in points), max(y for _, y in points)
-        span = high - low or max(abs(high), 1.0) * 0.01
-        axes.set_ylim(low - MARGIN * span, high + (MARGIN + headroom) * span)
-
-
 def _points_from(curve: Curve, start: float) -> list[tuple[float, float]]:
     """Return the corners of the band from a step on."""
     corners = zip(curve.step, curve.low, curve.high, strict=True)
@@ -300,44 +288,6 @@ def _use_short_numbers(axis: Any) -> None:
 
     axis.set_major_locator(MaxNLocator(4))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 12))))
-
-
-def _label_few_decades(axis: Any, values: Sequence[float]) -> None:
-    """Label whole decades, and 2 and 5 between them where there are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    decades = math.log10(max(values) / min(values))
-    subs = (1.0,) if decades > 2 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(axes: Any) -> None:
-    """Put the legend above the axes, where no curve can be, in as many columns as the labels leave room for."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        num_columns = max(1, LEGEND_CHARACTERS // (max(map(len, labels)) + 6))
-        axes.legend(
-            handles,
-            labels,
-            loc="lower left",
-            bbox_to_anchor=(0, 1.0),
-            ncols=min(len(labels), num_columns),
-            labelcolor=INK,
-        )
-
-
-def _spaced(grid: Sequence[float], *, at_least: float) -> list[float]:
-    """Keep the values of a grid that are far enough apart, as a share of its width in logarithms, to be labelled."""
-    if len(grid) < 2:
-        return list(grid)
-    least = at_least * math.log(grid[-1] / grid[0])
-    kept = [grid[0]]
-    for value in grid[1:]:
-        if math.log(value / kept[-1]) >= least:
-            kept.append(value)
-    return kept
 
 
 def _positive(record: RunRecord, key: str) -> list[tuple[float, float]]:

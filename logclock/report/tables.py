@@ -52,7 +52,7 @@ def result_table(comparison: Comparison) -> Table:
             row.label,
             number(row.peak_lr),
             _loss(row.final_validation_loss, row.loss_sd),
-            _fixed(row.bits_per_byte, 4),
+            fixed(row.bits_per_byte, 4),
             _difference(row),
             row.verdict,
             _multiplier(row),
@@ -93,7 +93,7 @@ def sweep_table(sweeps: Sequence[Sweep]) -> Table:
             (
                 sweep.label,
                 _best(sweep),
-                _fixed(best[0].final_validation_loss if best else None, 4),
+                fixed(best[0].final_validation_loss if best else None, 4),
                 f"{number(sweep.points[0].peak_lr)} to {number(sweep.points[-1].peak_lr)}",
                 str(sweep.num_runs),
             )
@@ -107,7 +107,7 @@ def sweep_point_table(sweeps: Sequence[Sweep]) -> Table:
         (
             sweep.label,
             number(point.peak_lr),
-            _fixed(point.final_validation_loss, 4),
+            fixed(point.final_validation_loss, 4),
             point.status,
             "best" if point.peak_lr == sweep.best_lr else "",
         )
@@ -130,8 +130,8 @@ def run_table(comparison: Comparison) -> Table:
             phase,
             str(run.seed),
             number(run.peak_lr),
-            _fixed(run.final_validation_loss, 4),
-            _fixed(run.multiplier.value if run.multiplier else None, 3),
+            fixed(run.final_validation_loss, 4),
+            fixed(run.multiplier.value if run.multiplier else None, 3),
             MISSING if run.last_step is None else f"{run.last_step:,}",
             run.status if run.reason is None else f"{run.status}: {run.reason}",
             run.record_hash,
@@ -226,12 +226,13 @@ def _aligned(line: Sequence[str], widths: Sequence[int], numeric: frozenset[int]
     return "  ".join(padded).rstrip()
 
 
-def _fixed(value: float | None, digits: int) -> str:
+def fixed(value: float | None, digits: int) -> str:
+    """Write a number with so many decimals."""
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def _loss(value: float | None, sd: float | None) -> str:
-    return _fixed(value, 4) if sd is None else f"{_fixed(value, 4)} ({sd:.4f})"
+    return fixed(value, 4) if sd is None else f"{fixed(value, 4)} ({sd:.4f})"
 
 
 def _difference(row: Row) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +11,11 @@ from logclock.config.registry import suggestion
 from logclock.records import Ledger, RunRecord
 from logclock.sweep.executor import Job, run_jobs
 from logclock.sweep.search import Axis, Search, Trial, best_trial, check_axes, configure
+from logclock.sweep.workers import Executor
 from logclock.train.config import RunConfig, run_id
 from logclock.train.progress import Display
 
-__all__ = ["Arm", "SweepOutcome", "Track", "run_sweep"]
+__all__ = ["Arm", "SweepOutcome", "Track", "run_sweep", "searches"]
 
 Arm = Callable[[int, int | None], RunConfig]
 """Returns the run of (seed, steps); None for the arm's own number of steps."""
@@ -60,6 +61,7 @@ def run_sweep(
     num_jobs: int | None = None,
     data_root: str | Path | None = None,
     command: str | None = None,
+    executor: Executor | None = None,
 ) -> SweepOutcome:
     """Search settings for every arm with the same number of runs, then run every seed at each arm's winner.
 
@@ -87,6 +89,7 @@ def run_sweep(
         num_jobs: Runs at a time; see `run_jobs`.
         data_root: Where datasets lie that are given by name.
         command: What the user typed, for the records.
+        executor: Where the processes live; on this machine if None.
 
     Raises:
         ValueError: Something is given twice or not at all, or an arm does not take a value of an axis.
@@ -94,8 +97,8 @@ def run_sweep(
     """
     plan = _Plan(
         arms=arms,
-        searches=_searches(
-            arms, tracks=tracks, multipliers=multipliers, extensions=extensions, axes=axes or {}, centres=centres or {}
+        searches=searches(
+            arms, tracks=tracks, multipliers=multipliers, extensions=extensions, axes=axes, centres=centres
         ),
         seeds=tuple(seeds),
         steps=steps,
@@ -111,7 +114,15 @@ def run_sweep(
 
     def make(jobs: Sequence[Job]) -> bool:
         """Make runs, or give them other tags, and return whether all came to an end."""
-        records = run_jobs(jobs, out=out, display=display, num_jobs=num_jobs, data_root=data_root, command=command)
+        records = run_jobs(
+            jobs,
+            out=out,
+            display=display,
+            num_jobs=num_jobs,
+            data_root=data_root,
+            command=command,
+            executor=executor,
+        )
         made.update({record.run_id: record for record in records})
         if any(record.status == "running" for record in records):  # a signal came; failures show the next time
             return False
@@ -212,16 +223,17 @@ class _Plan:
         return jobs
 
 
-def _searches(
-    arms: Mapping[str, Arm],
+def searches(
+    arms: Collection[str],
     *,
     tracks: Sequence[Track],
     multipliers: Sequence[float],
     extensions: int,
-    axes: Mapping[str, Sequence[Axis]],
-    centres: Mapping[str, float],
+    axes: Mapping[str, Sequence[Axis]] | None = None,
+    centres: Mapping[str, float] | None = None,
 ) -> dict[str, Search]:
-    """Return the search of every arm; none if only the defaults run."""
+    """Return the search of every arm, as `run_sweep` makes it; none if only the defaults run."""
+    axes, centres = axes or {}, centres or {}
     for name, given in (("axes", axes), ("centres", centres)):
         for label in given:
             if label not in arms:
@@ -232,7 +244,7 @@ def _searches(
         raise ValueError("a sweep needs at least one arm, got none.")
     if "tuned" not in tracks:
         return {}
-    searches = {
+    found = {
         label: Search(
             multipliers=tuple(centres.get(label, 1.0) * multiplier for multiplier in multipliers),
             axes=tuple(axes.get(label, ())),
@@ -240,12 +252,12 @@ def _searches(
         )
         for label in arms
     }
-    if len(multipliers) == 1 and len({search.max_rounds for search in searches.values()}) > 1:
+    if len(multipliers) == 1 and len({search.max_rounds for search in found.values()}) > 1:
         raise ValueError(
             "with one multiplier every arm needs as many values on its axes as the others: who has fewer spends the "
             "trials on a finer grid of learning rates. Give two multipliers or more."
         )
-    return searches
+    return found
 
 
 def _as_in(ledger: Ledger, jobs: Sequence[Job]) -> list[Job]:

@@ -1,21 +1,20 @@
 """How do many runs share one machine, so that none is made twice and a crash costs one run only?"""
 
-import contextlib
 import dataclasses
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 from logclock.config import to_dict
 from logclock.data.atomic import write_atomically
 from logclock.records import Ledger, RunRecord
+from logclock.sweep.workers import ELSEWHERE, JOB, LOG, PROGRESS, Ending, Executor, LocalExecutor, Worker
+from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
-from logclock.train.device import choose_device
 from logclock.train.loop import open_dataset, run_directory
 from logclock.train.progress import Display, read_progress
 from logclock.train.record import completed_record, ended, exit_code, new_record
@@ -25,13 +24,6 @@ __all__ = ["Job", "default_num_jobs", "run_jobs"]
 
 POLL_SECONDS = 0.2
 LOG_LINES = 12
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
-"""Makes glibc keep freed memory. Otherwise the logits and other large temporaries go back to the system after each step
-and are faulted in again page by page: 8 of 40 ms per step of the demo (measured), with the same peak memory."""
-
-PROGRESS = "progress.json"
-JOB = "job.json"
-LOG = "log.txt"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,22 +48,6 @@ class Job:
         return f"{self.label} seed {self.config.seed}"
 
 
-@dataclasses.dataclass
-class Worker:
-    """A process that makes one run."""
-
-    job: Job
-    directory: Path
-    process: subprocess.Popen[bytes]
-    was_told_to_stop: bool = False
-
-    def stop(self) -> None:
-        """Ask the process, once, to end with a checkpoint."""
-        if not self.was_told_to_stop:
-            self.process.terminate()
-            self.was_told_to_stop = True
-
-
 def run_jobs(
     jobs: Sequence[Job],
     *,
@@ -80,20 +56,26 @@ def run_jobs(
     num_jobs: int | None = None,
     data_root: str | Path | None = None,
     command: str | None = None,
+    executor: Executor | None = None,
+    retries: int = 2,
 ) -> list[RunRecord]:
     """Make every run that the ledger does not hold yet, each in a process of its own, and return their records.
 
-    Runs that were interrupted go on from their checkpoints. A worker that dies loses its own run only, which gets a
-    record with the status `failed`. SIGTERM or SIGINT stops the workers with checkpoints and starts no more of them;
-    the records of runs that have not ended then have the status `running`.
+    Runs that were interrupted go on from their checkpoints. A worker that dies loses its own run only, which is tried
+    again from its latest checkpoint; after the last try it gets a record with the status `failed`. A run that another
+    process makes is waited for. SIGTERM or SIGINT stops the workers with checkpoints and starts no more of them; the
+    records of runs that have not ended then have the status `running`.
 
     Args:
         jobs: The runs, in the order of the returned records.
         out: Directory of the study, with its ledger.
         display: Where progress shows.
-        num_jobs: Runs at a time; see `default_num_jobs`.
+        num_jobs: Runs at a time; None for what fits by the executor's account.
         data_root: Where datasets lie that are given by name.
         command: What the user typed, for the records.
+        executor: Where the processes live; on this machine if None.
+        retries: How often a run whose worker was killed or lost is tried again. An error in the run is not: it would
+            come again.
 
     Raises:
         FileNotFoundError: A dataset is not there.
@@ -101,7 +83,10 @@ def run_jobs(
     """
     _check_distinct(jobs)
     out = Path(out)
+    executor = LocalExecutor() if executor is None else executor
     ledger = Ledger(out / "ledger.jsonl")
+    for line in ledger.cut_off_lines():
+        display.message(f"{ledger.path}: line {line} was cut off by a crash and is skipped; its run is made again")
     fresh = [
         new_record(
             job.config,
@@ -112,8 +97,8 @@ def run_jobs(
         )
         for job in jobs
     ]
-    records: dict[str, RunRecord] = {}
     known = {record.run_id: record for record in ledger.records()}
+    records: dict[str, RunRecord] = {}
     waiting = []
     for job, record in zip(jobs, fresh, strict=True):
         earlier = completed_record(known.values(), record)
@@ -122,40 +107,39 @@ def run_jobs(
             records[record.run_id] = dataclasses.replace(record, reason="not started yet")
             if record.run_id not in known:  # so that the ledger lists the runs in this order, whichever starts first
                 ledger.append(records[record.run_id])
-            continue
-        display.message(f"{job.name}: {earlier.status} before (run {earlier.run_id})")
-        if (earlier.label, earlier.tags) != (job.label, job.tags):  # the same run, for another purpose
-            earlier = dataclasses.replace(earlier, label=job.label, tags=job.tags)
-            ledger.append(earlier)
-        records[earlier.run_id] = earlier
+        else:
+            display.message(f"{job.name}: {earlier.status} before (run {earlier.run_id})")
+            records[earlier.run_id] = _for_this_purpose(earlier, job, ledger)
     waiting.sort(key=lambda job: _work_left(job, out), reverse=True)  # the longest first: none is left over at the end
-    num_jobs = default_num_jobs([job.config for job in waiting]) if num_jobs is None else num_jobs
-    with stop_on_signal() as stop, _killed_at_exit() as running:
-        while running or (waiting and not stop.reason):
-            while waiting and len(running) < num_jobs and not stop.reason:
-                running.append(_start(waiting.pop(0), out=out, data_root=data_root, command=command))
+    num_jobs = executor.default_num_jobs([job.config for job in waiting]) if num_jobs is None else num_jobs
+
+    def start(job: Job) -> Worker:
+        return _start(job, executor=executor, out=out, data_root=data_root, command=command)
+
+    with stop_on_signal() as stop, _Pool(start, waiting, records, ledger, display, retries) as pool:
+        while pool.running or (pool.waiting and not stop.reason):
+            while len(pool.running) < num_jobs and not stop.reason and pool.start_next(out):
+                pass
             time.sleep(POLL_SECONDS)
-            if stop.reason and not all(worker.was_told_to_stop for worker in running):
-                display.message(f"{stop.reason}: stopping {len(running)} runs; each writes a checkpoint")
-                for worker in running:
-                    worker.stop()
-            for worker in list(running):
-                reading = read_progress(worker.directory / PROGRESS)
-                if reading is not None:
-                    display.show(worker.job.name, reading)
-                if worker.process.poll() is not None:
-                    running.remove(worker)
-                    begun = records[run_id(worker.job.config)]
-                    records[begun.run_id] = _collect(worker, begun, ledger=ledger, display=display)
+            if stop.reason:
+                pool.stop(stop.reason)
+            for run in list(pool.running):
+                pool.look_after(run)
     return [records[record.run_id] for record in fresh]
 
 
 def default_num_jobs(configs: Sequence[RunConfig]) -> int:
     """Return how many runs fit on this machine at a time: one per core they need, and one on an accelerator."""
-    if any(choose_device(config.execution.device).type != "cpu" for config in configs):
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max((config.execution.num_threads for config in configs), default=1))
+    return LocalExecutor().default_num_jobs(configs)
+
+
+def _for_this_purpose(record: RunRecord, job: Job, ledger: Ledger) -> RunRecord:
+    """Return a record that is there already, with the job's label and tags if it was made for another purpose."""
+    if (record.label, record.tags) == (job.label, job.tags):
+        return record
+    record = dataclasses.replace(record, label=job.label, tags=job.tags)
+    ledger.append(record)
+    return record
 
 
 def _check_distinct(jobs: Sequence[Job]) -> None:
@@ -178,9 +162,9 @@ def _work_left(job: Job, out: Path) -> tuple[float, int]:
     return flop, len(type(config.optimizer).rule.state_names)
 
 
-def _start(job: Job, *, out: Path, data_root: str | Path | None, command: str | None) -> Worker:
-    """Start the process of one run; what it prints goes to the run's log."""
-    directory = run_directory(out, job.config)
+def _start(job: Job, *, executor: Executor, out: Path, data_root: str | Path | None, command: str | None) -> Worker:
+    """Write the order of one run and start its process."""
+    directory = run_directory(out, job.config).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     order = {
         "config": to_dict(job.config),
@@ -189,48 +173,115 @@ def _start(job: Job, *, out: Path, data_root: str | Path | None, command: str | 
         "out": str(out.absolute()),
         "data_root": None if data_root is None else str(Path(data_root).expanduser().absolute()),
         "command": command,
-        "parent": os.getpid(),
     }
     (directory / PROGRESS).unlink(missing_ok=True)  # of an earlier attempt
     write_atomically(directory / JOB, json.dumps(order, indent=1).encode())
-    # Read when torch is loaded; setting it later has no effect on some of its libraries.
-    threads = {"OMP_NUM_THREADS": str(job.config.execution.num_threads)}
-    with open(directory / LOG, "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "logclock.sweep.worker", str(directory / JOB)],
-            env=KEEP_MEMORY | os.environ | threads,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C in the terminal reaches this process alone, which passes it on
-        )
-    return Worker(job=job, directory=directory, process=process)
+    return executor.start(directory, job.config.execution)
 
 
-@contextlib.contextmanager
-def _killed_at_exit() -> Iterator[list[Worker]]:
-    """Yield the list of workers; those that are still in it at the end, after an error, are killed."""
-    workers: list[Worker] = []
-    try:
-        yield workers
-    finally:
-        for worker in workers:
-            worker.process.kill()
-            worker.process.wait()
+@dataclasses.dataclass(eq=False)
+class _Running:
+    """A run in the making."""
+
+    job: Job
+    directory: Path
+    worker: Worker
 
 
-def _collect(worker: Worker, begun: RunRecord, *, ledger: Ledger, display: Display) -> RunRecord:
+class _Pool:
+    """Runs that wait and runs in the making; those that are still in the making at the end, after an error, are killed.
+
+    Args:
+        start: Starts the process of a run.
+        waiting: The runs to make, in this order.
+        records: By run id, how each stands; kept up to date.
+        ledger: Where the processes write.
+        display: Where progress shows.
+        retries: How often a run whose process was killed or lost is tried again.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[Job], Worker],
+        waiting: list[Job],
+        records: dict[str, RunRecord],
+        ledger: Ledger,
+        display: Display,
+        retries: int,
+    ) -> None:
+        self.waiting, self.records = waiting, records
+        self.running: list[_Running] = []
+        self._start, self._ledger, self._display, self._retries = start, ledger, display, retries
+        self._deaths: Counter[str] = Counter()
+        self._elsewhere: set[str] = set()
+        self._is_stopping = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for run in self.running:
+            run.worker.kill()
+
+    def start_next(self, out: Path) -> bool:
+        """Start the first run that no other process makes, and return whether there was one."""
+        for job in self.waiting:
+            name, begun = job.name, self.records[run_id(job.config)]
+            directory = run_directory(out, job.config)
+            if checkpoint.is_claimed(directory):
+                if begun.run_id not in self._elsewhere:
+                    self._elsewhere.add(begun.run_id)
+                    self._display.message(f"{name}: another process makes run {begun.run_id}; waiting for it")
+                continue
+            self.waiting.remove(job)
+            earlier = completed_record(self._ledger.records(), begun) if begun.run_id in self._elsewhere else None
+            if earlier is None:
+                self.running.append(_Running(job=job, directory=directory, worker=self._start(job)))
+            else:
+                self._display.message(f"{name}: {earlier.status} by another process (run {earlier.run_id})")
+                self.records[begun.run_id] = _for_this_purpose(earlier, job, self._ledger)
+            return True
+        return False
+
+    def stop(self, reason: str) -> None:
+        """Ask the runs in the making, once, to end with checkpoints."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._display.message(f"{reason}: stopping {len(self.running)} runs; each writes a checkpoint")
+            for run in self.running:
+                run.worker.stop()
+
+    def look_after(self, run: _Running) -> None:
+        """Show how far a run is; if its process has ended, take its record or try again."""
+        name, begun = run.job.name, self.records[run_id(run.job.config)]
+        reading = read_progress(run.directory / PROGRESS)
+        if reading is not None:
+            self._display.show(name, reading)
+        ending = run.worker.poll()
+        if ending is None:
+            return
+        self.running.remove(run)
+        self._deaths[begun.run_id] += ending.is_death
+        if ending.code == ELSEWHERE:  # claimed by another process just before this one could
+            self.waiting.append(run.job)
+        elif ending.is_death and self._deaths[begun.run_id] <= self._retries and not self._is_stopping:
+            again = f"trying again from the latest checkpoint ({self._deaths[begun.run_id]} of {self._retries})"
+            self._display.message(f"{name}: the worker process {ending.cause}; {again}")
+            self.waiting.insert(0, run.job)
+        else:
+            self.records[begun.run_id] = _collect(run, begun, ending, ledger=self._ledger, display=self._display)
+
+
+def _collect(run: _Running, begun: RunRecord, ending: Ending, *, ledger: Ledger, display: Display) -> RunRecord:
     """Return the record of a run whose process has ended, writing one if the process could not."""
     written = [record for record in ledger.history() if record.run_id == begun.run_id]
     record = written[-1] if written else begun
-    code = worker.process.returncode
-    if record.status == "running" and code != exit_code(record):
-        cause = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        record = ended(record, status="failed", reason=f"the worker process {cause}")
+    if record.status == "running" and ending.code != exit_code(record):
+        record = ended(record, status="failed", reason=f"the worker process {ending.cause}")
         ledger.append(record)
-    log = (worker.directory / LOG).read_text(errors="replace").splitlines()
-    lines = [f"{worker.job.name}: {record.status}{f', {record.reason}' if record.reason else ''}"]
+    log = (run.directory / LOG).read_text(errors="replace").splitlines()
+    lines = [f"{run.job.name}: {record.status}{f', {record.reason}' if record.reason else ''}"]
     if log:
-        lines += [f"    {line}" for line in log[-LOG_LINES:]] + [f"    (log: {worker.directory / LOG})"]
+        lines += [f"    {line}" for line in log[-LOG_LINES:]] + [f"    (log: {run.directory / LOG})"]
     display.message("\n".join(lines))
     return record

@@ -1,23 +1,34 @@
-"""What does the process do that the executor starts for one run?"""
+"""What does the process do that an executor starts for one run?"""
 
 import json
 import sys
 from pathlib import Path
 
 from logclock.config import from_dict
-from logclock.train import RunConfig, exit_code, run_directory, train
+from logclock.sweep.workers import ELSEWHERE, JOB, PROGRESS
+from logclock.train import RunConfig, exit_code, train
+from logclock.train.checkpoint import InUseError
 from logclock.train.progress import FileDisplay
 
 __all__ = ["main"]
 
 
-def main(path: str) -> int:
-    """Make the run that a job file describes and return the exit code."""
-    order = json.loads(Path(path).read_text())
+def main(directory: str, parent: str) -> int:
+    """Make the run whose order lies in a directory and return the exit code.
+
+    Args:
+        directory: Of the run.
+        parent: Process id whose end stops the run too.
+    """
+    order = json.loads((Path(directory) / JOB).read_text())
     config: RunConfig = from_dict(RunConfig, order.pop("config"))
-    display = FileDisplay(run_directory(order["out"], config) / "progress.json")
-    return exit_code(train(config, display=display, **order))
+    display = FileDisplay(Path(directory) / PROGRESS)
+    try:
+        return exit_code(train(config, display=display, parent=int(parent), **order))
+    except InUseError as error:
+        display.message(str(error))
+        return ELSEWHERE
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

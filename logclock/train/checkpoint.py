@@ -9,18 +9,23 @@ import fcntl
 import os
 import re
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-__all__ = ["claim", "load_latest", "remove_checkpoints", "save"]
+__all__ = ["InUseError", "claim", "is_claimed", "load_latest", "remove_checkpoints", "save"]
 
 KEPT = 2
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8})\.pt")
+
+
+class InUseError(RuntimeError):
+    """Another process trains this run."""
 
 
 @contextlib.contextmanager
@@ -28,22 +33,41 @@ def claim(directory: Path) -> Iterator[None]:
     """Hold a run's directory for this process; the claim ends with the process, however that ends.
 
     Raises:
-        RuntimeError: Another process holds it.
+        InUseError: Another process holds it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file, tries=3):  # `is_claimed` in another process holds the lock for an instant
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise RuntimeError(
+            raise InUseError(
                 f"{directory} is in use by another process (id {owner}), which trains this run. Wait for it or stop it."
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def is_claimed(directory: Path) -> bool:
+    """Return whether a process holds a run's directory at this moment."""
+    try:
+        with open(directory / "lock", "rb") as file:
+            return not _locked(file, tries=1)
+    except FileNotFoundError:
+        return False
+
+
+def _locked(file: IO[Any], *, tries: int) -> bool:
+    """Lock a file until it is closed, and return whether that worked."""
+    for _ in range(tries):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+            continue
+        return True
+    return False
 
 
 def save(directory: Path, step: int, state: dict[str, Any]) -> Path:

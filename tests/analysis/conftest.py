@@ -1,8 +1,15 @@
 """Records made by hand, so that every expected number can be computed on paper."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
+from logclock.analysis import Point
+from logclock.models.sizes import ModelSize
 from logclock.records import RunRecord
+
+DATA = Path(__file__).parent / "data"
 
 
 def make_record(label="adamw", *, seed=0, steps=(100, 200, 300, 400), losses=(5.0, 4.6, 4.3, 4.1), lr=1e-3, **changes):
@@ -80,3 +87,46 @@ def diverged():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def published():
+    """The function that reads a file of `data/`: dicts of a row's numbers, None where a cell is empty."""
+
+    def read(name):
+        lines = [line for line in (DATA / name).read_text().splitlines() if not line.startswith("#")]
+        return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(lines)]
+
+    return read
+
+
+def _value(cell):
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell
+
+
+@pytest.fixture(scope="session")
+def enoki(published):
+    """The runs of the log-time study by optimizer, and its printed multipliers, by a convention of `ModelSize`."""
+
+    def ladder(convention="compute_6p"):
+        points, multipliers = {}, {}
+        for row in published("enoki_ladder.csv"):
+            size = ModelSize(
+                non_embedding_params=int(row["P"]),
+                total_params=int(row["D"]),
+                num_layers=int(row["layers"]),
+                width=int(row["width"]),
+                vocab_size=50304,
+            )
+            compute = getattr(size, convention)(tokens=size.tokens_for())
+            for name, value in row.items():
+                if value is not None and name.startswith("loss_"):
+                    points.setdefault(name[5:], {})[int(row["heads"])] = Point(compute=compute, loss=value)
+                if value is not None and name.startswith("mult_"):
+                    multipliers.setdefault(name[5:], {})[int(row["heads"])] = value
+        return points, multipliers
+
+    return ladder

@@ -23,7 +23,10 @@ from logclock.cli import main
         (["compare", "adamw", "adamw"], "optimizers must be distinct and at least one, got adamw, adamw."),
         (["compare", "adamw", "--sweep-steps", "5"], "have no effect without --lr-sweep"),
         (["compare", "adamw", "--set", "adana:seed=1"], "'adana' is not compared. Did you mean 'adamw'? Here: adamw."),
-        (["report", "nowhere"], "no ledger at nowhere/ledger.jsonl. Give the --out directory of a comparison."),
+        (
+            ["report", "nowhere"],
+            "no ledger at nowhere/ledger.jsonl. Give the --out directory of a comparison or a ladder.",
+        ),
         (["data", "get", "essential"], "unknown corpus 'essential'. Did you mean 'essentials'?"),
     ],
 )

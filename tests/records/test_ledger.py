@@ -91,6 +91,34 @@ def test_a_line_that_lacks_its_line_break_alone_counts(ledger, record):
     assert seeds(ledger) == [0, 1, 2]
 
 
+def test_lines_that_were_cut_off_can_be_named(ledger, record):
+    assert ledger.cut_off_lines() == []
+    ledger.append(record(0))
+    ledger.path.write_bytes(ledger.path.read_bytes() + line_of(record(1))[:30])
+    assert ledger.cut_off_lines() == [2]
+
+    ledger.append(record(2))
+    ledger.path.write_bytes(ledger.path.read_bytes() + line_of(record(3)))
+    assert ledger.cut_off_lines() == [2]  # marked by the writer; the last one lacks its line break alone
+
+
+def test_a_line_in_the_making_is_not_taken_for_one_that_was_cut_off(ledger, record):
+    ledger.append(record(0))
+    found = []
+    with open(ledger.path, "ab") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        writer.write(line_of(record(1))[:50])
+        writer.flush()
+        reader = threading.Thread(target=lambda: found.append(ledger.cut_off_lines()))
+        reader.start()
+        reader.join(timeout=0.2)
+        assert reader.is_alive()
+        writer.write(line_of(record(1))[50:] + b"\n")
+    reader.join(timeout=30)
+
+    assert found == [[]]
+
+
 def test_the_next_append_survives_a_line_cut_off_anywhere(ledger, record):
     ledger.append(record(0))
     first, second = ledger.path.read_bytes(), line_of(record(1))

@@ -1,14 +1,20 @@
+import contextlib
 import dataclasses
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
+from logclock.config import to_dict
 from logclock.records import Ledger
-from logclock.sweep import Job, default_num_jobs, executor, run_jobs
-from logclock.train import run_directory, train
+from logclock.sweep import Job, LocalExecutor, default_num_jobs, executor, run_jobs
+from logclock.sweep.workers import ELSEWHERE
+from logclock.train import checkpoint, run_directory, train
 from logclock.train.progress import Display, Reading
 
 
@@ -35,9 +41,10 @@ def job(config, label="adana", **tags):
 
 @pytest.fixture
 def run(tiny_data_root, tmp_path):
-    def make(jobs, *, display=None, num_jobs=2, out="out"):
+    def make(jobs, *, display=None, num_jobs=2, out="out", **settings):
         display = display or Watcher()
-        return run_jobs(jobs, out=tmp_path / out, display=display, num_jobs=num_jobs, data_root=tiny_data_root)
+        places = {"out": tmp_path / out, "display": display, "data_root": tiny_data_root}
+        return run_jobs(jobs, num_jobs=num_jobs, **places, **settings)
 
     return make
 
@@ -71,17 +78,167 @@ def test_a_run_that_cannot_train_costs_nobody_else_anything(run, tiny_run, tiny_
     assert records[1].provenance["num_threads"] == 1
 
 
+def kill_when_there_is_a_checkpoint(directory):
+    while not list((directory / "checkpoints").glob("step-*.pt")):
+        time.sleep(0.001)
+    os.kill(int((directory / "lock").read_text()), signal.SIGKILL)
+
+
+def test_a_killed_worker_costs_its_own_run_alone_and_that_goes_on_from_its_checkpoint(
+    run, tiny_run, tiny_data_root, tmp_path
+):
+    settings = ("log_interval=1", "evaluation.interval=500")
+    killed, other = tiny_run("execution.checkpoint_interval=1", *settings, steps=300), tiny_run("seed=1")
+    display = Watcher(0, lambda name: kill_when_there_is_a_checkpoint(run_directory(tmp_path / "out", killed)))
+
+    records = run([job(killed, "killed"), job(other, "other")], display=display)
+
+    assert [(record.label, record.status) for record in records] == [("killed", "finished"), ("other", "finished")]
+    told = "killed seed 0: the worker process was ended by SIGKILL; trying again from the latest checkpoint (1 of 2)"
+    assert told in display.messages
+    assert any("going on after step" in text for text in display.messages)
+    whole = train(killed, out=tmp_path / "whole", data_root=tiny_data_root)
+    assert (records[0].train, records[0].validation) == (whole.train, whole.validation)
+    history = [(record.label, record.status) for record in Ledger(tmp_path / "out" / "ledger.jsonl").history()]
+    assert ("killed", "failed") not in history
+
+
+def test_a_run_that_is_killed_every_time_fails_after_the_last_try(run, tiny_run, monkeypatch):
+    started = []
+
+    class Doomed(LocalExecutor):
+        def start(self, directory, execution):
+            started.append(directory)
+            worker = super().start(directory, execution)
+            worker.process.kill()
+            return worker
+
+    display = Watcher()
+    (record,) = run([job(tiny_run())], display=display, executor=Doomed(), retries=2)
+
+    assert (record.status, record.reason) == ("failed", "the worker process was ended by SIGKILL")
+    assert len(started) == 3
+    assert [text for text in display.messages if "trying again" in text][-1].endswith("(2 of 2)")
+
+
+def test_an_error_in_a_run_is_not_tried_again(run, tiny_run, tmp_path):
+    bad = tiny_run("execution.checkpoint_interval=5")
+    in_the_way = run_directory(tmp_path / "out", bad) / "checkpoints"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where the run wants a directory")
+    display = Watcher()
+
+    (record,) = run([job(bad)], display=display)
+
+    assert record.status == "failed"
+    assert not any("trying again" in text for text in display.messages)
+
+
+def test_a_run_that_another_process_makes_is_waited_for(run, tiny_run, tiny_data_root, tmp_path, no_workers):
+    config = tiny_run()
+    directory = run_directory(tmp_path / "out", config)
+    done = train(config, out=tmp_path / "elsewhere", data_root=tiny_data_root, label="adana", tags={"phase": "sweep"})
+
+    class Other(Watcher):
+        """The other process: it ends its run, with the record in the ledger, when this one has seen it."""
+
+        def message(self, text):
+            super().message(text)
+            if "another process makes run" in text:
+                Ledger(tmp_path / "out" / "ledger.jsonl").append(done)
+                claimed.close()
+
+    display = Other()
+    claimed = contextlib.ExitStack()
+    claimed.enter_context(checkpoint.claim(directory))
+    (record,) = run([job(config)], display=display)
+
+    assert record == dataclasses.replace(done, tags={"phase": "main"})
+    assert display.messages == [
+        f"adana seed 0: another process makes run {done.run_id}; waiting for it",
+        f"adana seed 0: finished by another process (run {done.run_id})",
+    ]
+
+
+def test_a_worker_that_finds_its_run_claimed_leaves_it_alone_and_it_is_made_later(run, tiny_run, tmp_path, monkeypatch):
+    config = tiny_run()
+    directory = run_directory(tmp_path / "out", config)
+    directory.mkdir(parents=True)
+    claimed = contextlib.ExitStack()
+    claimed.enter_context(checkpoint.claim(directory))
+    endings = []
+
+    class Late(LocalExecutor):
+        """Starts a worker although the run is claimed, as if the claim had come an instant later."""
+
+        def start(self, directory, execution):
+            worker = super().start(directory, execution)
+            if not endings:
+                worker.process.wait()
+                claimed.close()
+            endings.append(worker)
+            return worker
+
+    monkeypatch.setattr(executor.checkpoint, "is_claimed", lambda directory: False)
+    (record,) = run([job(config)], executor=Late())
+
+    assert [worker.poll().code for worker in endings] == [ELSEWHERE, 0]
+    assert record.status == "finished"
+
+
+def test_two_studies_in_one_directory_make_each_run_once(tiny_run, tiny_data_root, tmp_path):
+    """The same call in two processes at once: they share the work instead of doing it twice."""
+    script = """
+import json, sys
+from logclock.config import from_dict
+from logclock.sweep import Job, run_jobs
+from logclock.train import RunConfig
+from logclock.train.progress import QuietDisplay
+
+configs, out, root = json.loads(sys.stdin.read())
+jobs = [Job(config=from_dict(RunConfig, config), label="adana", tags={}) for config in configs]
+records = run_jobs(jobs, out=out, display=QuietDisplay(), num_jobs=1, data_root=root)
+print(json.dumps([record.record_hash for record in records]))
+"""
+    configs = [to_dict(tiny_run(f"seed={seed}")) for seed in range(3)]
+    order = json.dumps([configs, str(tmp_path / "out"), str(tiny_data_root)])
+    command = [sys.executable, "-c", script]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    for process in processes:
+        process.stdin.write(order)
+        process.stdin.close()
+        process.stdin = None
+    shown = [process.communicate(timeout=120) for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], shown
+    assert shown[0][0] == shown[1][0]
+    history = list(Ledger(tmp_path / "out" / "ledger.jsonl").history())
+    finished = [record.run_id for record in history if record.status == "finished"]
+    assert len(finished) == len(set(finished)) == 3
+    assert not any(record.status == "failed" for record in history)
+
+
+def test_a_line_cut_off_by_a_crash_is_told_and_its_run_made(run, tiny_run, tiny_data_root, tmp_path):
+    train(tiny_run(), out=tmp_path / "out", data_root=tiny_data_root)
+    path = tmp_path / "out" / "ledger.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])  # the record of the end
+    display = Watcher()
+
+    (record,) = run([job(tiny_run())], display=display)
+
+    assert record.status == "finished"
+    told = f"{path}: line 2 was cut off by a crash and is skipped; its run is made again"
+    assert told in display.messages
+
+
 def test_a_killed_worker_is_a_failed_run_that_the_next_call_finishes(run, tiny_run, tiny_data_root, tmp_path):
     settings = ("log_interval=1", "evaluation.interval=500")
     config = tiny_run("execution.checkpoint_interval=1", *settings, steps=300)
     directory = run_directory(tmp_path / "out", config)
 
-    def kill_when_there_is_a_checkpoint(name):
-        while not list((directory / "checkpoints").glob("step-*.pt")):
-            time.sleep(0.001)
-        os.kill(int((directory / "lock").read_text()), signal.SIGKILL)
-
-    (killed,) = run([job(config)], display=Watcher(0, kill_when_there_is_a_checkpoint))
+    watcher = Watcher(0, lambda name: kill_when_there_is_a_checkpoint(directory))
+    (killed,) = run([job(config)], display=watcher, retries=0)
     assert (killed.status, killed.reason) == ("failed", "the worker process was ended by SIGKILL")
 
     display = Watcher()

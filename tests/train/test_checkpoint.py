@@ -116,3 +116,14 @@ def test_a_run_belongs_to_one_process(tmp_path):
 
     with checkpoint.claim(tmp_path / "run"):
         pass  # free again
+
+
+def test_others_see_whether_a_run_belongs_to_a_process(tmp_path):
+    assert not checkpoint.is_claimed(tmp_path / "run")
+
+    with checkpoint.claim(tmp_path / "run"):
+        assert checkpoint.is_claimed(tmp_path / "run")
+
+    assert not checkpoint.is_claimed(tmp_path / "run")
+    with checkpoint.claim(tmp_path / "run"):
+        pass  # looking did not keep it

@@ -1,0 +1,125 @@
+"""What does a ladder say in plain words, and how far can it be trusted?"""
+
+from logclock.analysis import CONVENTIONS, LadderResult
+from logclock.analysis.scaling import EXPONENTS
+
+__all__ = ["ladder_headline", "ladder_methods", "ladder_setting", "ladder_title"]
+
+SHOWN = 4
+
+
+def ladder_title(result: LadderResult) -> str:
+    """Return a title made of the baseline and the range of sizes."""
+    smallest, largest = result.sizes[0], result.sizes[-1]
+    others = f"{len(result.labels) - 1} optimizers" if len(result.labels) != 2 else result.labels[1]
+    if len(result.labels) == 1:
+        return f"{result.baseline} from {_short(smallest.total_params)} to {_short(largest.total_params)} parameters"
+    return (
+        f"{others} against {result.baseline}, {_short(smallest.total_params)} to "
+        f"{_short(largest.total_params)} parameters"
+    )
+
+
+def ladder_headline(result: LadderResult) -> str:
+    """Return the verdicts in one sentence, the largest mean advantage first."""
+    if len(result.labels) == 1:
+        return f"Only {result.baseline} was trained, so there is nothing to compare it with."
+    ranked = sorted(
+        result.differences, key=lambda label: (result.differences[label].mean is None, _mean(result, label))
+    )
+    clauses = [_clause(result, label) for label in ranked[:SHOWN]]
+    if len(ranked) > SHOWN:
+        clauses.append(f"{len(ranked) - SHOWN} more in the table")
+    return "; ".join(clauses) + "."
+
+
+def ladder_setting(result: LadderResult) -> str:
+    """Say in one line what was trained."""
+    smallest, largest = result.sizes[0], result.sizes[-1]
+    seeds = sorted({record.seed for record in result.records})
+    return (
+        f"{len(result.sizes)} sizes from {smallest.non_embedding_params:,} to {largest.non_embedding_params:,} "
+        f"non-embedding parameters, {smallest.compute:.2g} to {largest.compute:.2g} FLOP, "
+        f"{smallest.tokens / smallest.total_params:.0f} tokens per parameter at size {smallest.name} and "
+        f"{largest.tokens / largest.total_params:.0f} at {largest.name}; {len(result.records)} runs, "
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}; {result.track} track."
+    )
+
+
+def ladder_methods(result: LadderResult) -> tuple[str, ...]:
+    """Return how the numbers were made and what they cannot show, one paragraph each."""
+    convention = CONVENTIONS.get(result.convention)
+    counted = f"{convention.formula} per token. {convention.trap}" if convention else f"{result.convention}."
+    confidence = f"{100 * result.confidence:g} %"
+    return (
+        "At every size each optimizer is shown at its best setting: the lowest final validation loss of the search, "
+        "which uses one seed. That setting is then run with the other seeds, and its loss is the mean over all of "
+        "them. The seed of the search was part of the choice, so its loss is flattered a little, for every optimizer "
+        "alike as long as the searches are equally large.",
+        "Differences are paired by seed against the baseline. Their spread over seeds is taken to be the same at every "
+        "size, because two seeds say little about the spread at one. The difference of an optimizer is the mean over "
+        "these sizes, with its 95 % Student t interval. The intervals at single sizes are wider, so that all sizes of "
+        "an optimizer hold at once. Better or worse is said if the interval excludes zero and the mean is at least "
+        f"{result.minimum_effect:g} nats; otherwise it reads 'no difference', which means that none was shown.",
+        "A multiplier between finished runs is the compute at which the baseline reaches the optimizer's loss, over "
+        "the optimizer's compute; the baseline's runs are joined by straight lines in the logarithms of compute and "
+        "loss, and extended beyond the last two. 1.2 means that the baseline needs 20 % more. Its interval "
+        f"({confidence}) comes from the multipliers of each seed alone.",
+        f"Laws are fitted to ln L by the summed Huber loss with delta {_delta(result)}, from many starts, with one "
+        "floor for all optimizers. Intervals redraw the residuals of all runs and fit again, and are widened for few "
+        "runs. They take the law for granted: the residuals and the held-out size show whether it may be. The floor "
+        "and the exponents are strongly correlated; trust the curve between the runs, and exponents only with their "
+        f"intervals. An exponent at {EXPONENTS[0]:g} is at its bound: that term is a constant, a floor of the "
+        "optimizer's own.",
+        f"Compute is counted as {counted} The optimizer's own work is not counted; the cost table has it as time.",
+        "Learning-rate rules weight the five best learning rates of a size by rank squared times P. The grid of a "
+        "search has a centre, and a rule fitted to few trials leans towards it, which its interval does not know; the "
+        "parabolas do not lean. Learning rates were chosen on the "
+        "validation set that is reported here.",
+    )
+
+
+def _clause(result: LadderResult, label: str) -> str:
+    difference = result.differences[label]
+    if difference.mean is None:
+        return f"{label} shares no seed with {result.baseline} at any size"
+    sizes = len(difference.by_size)
+    size = f"{abs(difference.mean):.4f} nats {'below' if difference.mean < 0 else 'above'}"
+    where = f"on average over {sizes} sizes" if sizes > 1 else "at one size"
+    if difference.interval is None:
+        unknown = "with one seed, so the spread is unknown"
+        return f"{label} ended {size} {result.baseline} {where}, {unknown}{_growth(result, label)}"
+    low, high = difference.interval
+    if difference.verdict == "better":
+        low, high = -high, -low  # the margin of the winner, as the sentence states it
+    bounds = f"{low:.4f} to {high:.4f}" if low > 0 else f"{low:+.4f} to {high:+.4f}"
+    evidence = f"{100 * difference.confidence:g} % interval {bounds}"
+    if difference.verdict == "no difference":
+        return f"{label} shows no difference to {result.baseline} {where} ({size}, {evidence})"
+    verb = "beats" if difference.verdict == "better" else "loses to"
+    margin = f"{abs(difference.mean):.4f} nats {where} ({evidence})"
+    return f"{label} {verb} {result.baseline} by {margin}{_growth(result, label)}"
+
+
+def _growth(result: LadderResult, label: str) -> str:
+    """Say the multipliers at the smallest and at the largest size."""
+    found = [(cell.size, cell.multiplier) for cell in result.cells_of(label) if cell.multiplier is not None]
+    if len(found) < 2:
+        return ""
+    (first, low), (last, high) = found[0], found[-1]
+    return f", a compute multiplier of {low.value:.2f} at size {first} and {high.value:.2f} at size {last}"
+
+
+def _mean(result: LadderResult, label: str) -> float:
+    return result.differences[label].mean or 0.0
+
+
+def _delta(result: LadderResult) -> str:
+    return ", ".join(sorted({f"{fit.delta:g}" for fit in result.fits.values()})) or "none"
+
+
+def _short(count: float) -> str:
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:g}"

@@ -1,0 +1,334 @@
+import dataclasses
+import html
+import math
+import re
+from html.parser import HTMLParser
+
+import matplotlib.image
+import numpy as np
+import pytest
+from ladders import SIZES, Invented
+
+from logclock.analysis import analyse_ladder
+from logclock.analysis.ladder import LadderMultiplier
+from logclock.report import ladder_headline, ladder_table, render_ladder_report, write_ladder_report
+from logclock.report.drawing import STAND_INS
+from logclock.report.export import light_colours
+from logclock.report.ladder_figures import efficiency_drawing
+from logclock.report.ladder_tables import (
+    fit_table,
+    hold_out_table,
+    ladder_cost_table,
+    ladder_run_table,
+    lr_rule_table,
+    lr_table,
+    rung_table,
+    size_table,
+    summary_table,
+)
+from logclock.report.ladder_wording import ladder_methods, ladder_setting, ladder_title
+
+FORMS = ["saturated", "power"]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return analyse_ladder(Invented().records(), forms=FORMS, num_samples=100)
+
+
+@pytest.fixture(scope="module")
+def folder(result, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ladder") / "deep"
+    assert write_ladder_report(result, out) == out / "report.html"
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return (folder / "report.html").read_text()
+
+
+class Texts(HTMLParser):
+    """Collects the texts, and raises where an element is not closed in its order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts, self.links = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href")]
+
+    def handle_startendtag(self, tag, attrs):
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data.replace("\u2212", "-").replace("\u00d7", "x").strip())
+
+
+def texts_of(page):
+    parser = Texts()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def column(table, heading):
+    at = [i for i, name in enumerate(table.columns) if name == heading]
+    return [row[at[0]] for row in table.rows]
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(page):
+    found = texts_of(page)
+
+    assert page.startswith("<!DOCTYPE html>")
+    assert all(link.startswith("#") for link in found.links)
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids)) > 0
+    assert not re.search(r"https?://|@import|url\((?!#)|<script|<img", page)
+
+
+def test_the_page_shows_the_verdict_and_every_table(result, page):
+    texts = set(texts_of(page).texts)
+
+    assert ladder_headline(result) in texts
+    tables = (summary_table, rung_table, size_table, fit_table, hold_out_table, lr_rule_table, lr_table)
+    for table in (make(result) for make in (*tables, ladder_cost_table, ladder_run_table)):
+        assert {cell for row in (table.columns, *table.rows) for cell in row if cell} <= texts
+
+
+def test_the_page_traces_its_numbers(result, page):
+    for record in result.records:
+        assert record.record_hash in page
+        assert record.provenance["rule_hash"] in page
+    assert "0123456789abcdef" in page
+    assert "2026-11-24T02:00:00+00:00, 2026-11-24T08:30:00+00:00" in page
+
+
+def test_the_same_result_gives_the_same_page(result, page):
+    assert render_ladder_report(result) == page
+
+
+def test_every_figure_of_the_page_is_a_file_of_two_kinds(folder, page):
+    names = {path.stem for path in (folder / "figures").iterdir()}
+
+    assert names == {
+        "efficiency",
+        "ladder-difference",
+        "ladder-lr",
+        "residuals-power",
+        "residuals-saturated",
+        *(f"lr-{size}" for size in SIZES),
+    }
+    assert {path.name for path in (folder / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "svg")}
+    assert page.count("<svg") == len(names)
+
+
+def test_a_figure_file_stands_alone_in_the_colours_of_the_light_page(folder):
+    import xml.etree.ElementTree
+
+    svg = (folder / "figures" / "efficiency.svg").read_text()
+
+    xml.etree.ElementTree.fromstring(svg)
+    assert "var(" not in svg
+    assert "currentColor" not in svg
+    for name in ("--series-0", "--series-1", "--series-2", "--ink", "--page"):
+        assert light_colours()[name] in svg
+
+
+def test_a_png_has_the_colours_of_the_labels_and_none_of_the_stand_ins(folder):
+    image = matplotlib.image.imread(folder / "figures" / "efficiency.png")
+    colours = np.unique(np.rint(255 * image[..., :3]).astype(int).reshape(-1, 3), axis=0)
+    pixels = set(map(tuple, colours.tolist()))
+
+    def rgb(colour):
+        return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+
+    assert {rgb(light_colours()[f"--series-{i}"]) for i in range(3)} <= pixels
+    assert not {rgb(stand_in) for stand_in in STAND_INS} & pixels
+
+
+def test_the_efficiency_figure_draws_the_numbers_of_the_result(result):
+    left, right = efficiency_drawing(result).figure.axes
+    points = {line.get_label(): line for line in left.get_lines() if line.get_marker() == "o"}
+
+    for label in ("adana", "muon"):
+        assert list(points[label].get_xdata()) == [size.compute for size in result.sizes]
+        assert list(points[label].get_ydata()) == [cell.multiplier.value for cell in result.cells_of(label)]
+    losses = [list(line.get_ydata()) for line in right.get_lines() if line.get_marker() == "s"]
+    assert losses == [[cell.loss for cell in result.cells_of(label)] for label in result.labels]
+    assert left.get_ylabel() == "compute multiplier"
+    assert right.get_ylabel() == "final loss (nats per token)"
+
+
+def test_multipliers_and_losses_do_not_overlap(result):
+    left, right = efficiency_drawing(result).figure.axes
+
+    def height(axes, value):
+        low, high = axes.get_ylim()
+        return (value - low) / (high - low)
+
+    lowest = min(
+        height(left, cell.multiplier.interval[0]) for label in ("adana", "muon") for cell in result.cells_of(label)
+    )
+    highest = max(height(right, cell.loss) for cell in result.cells.values())
+    assert 0 < highest < min(lowest, height(left, 1.0)) < 1
+
+
+def test_the_summary_states_difference_verdict_and_multipliers(result):
+    table = summary_table(result)
+
+    assert column(table, "optimizer") == ["adamw", "adana", "muon"]
+    assert column(table, "verdict") == ["baseline", "better", "better"]
+    multiplier = result.cells["adana", "8"].multiplier
+    low, high = multiplier.interval
+    assert column(table, "multiplier at 8")[1] == f"{multiplier.value:.2f}x ({low:.2f} to {high:.2f})"
+    difference = result.differences["adana"]
+    assert column(table, "difference [95 % interval]")[1].startswith(f"{difference.mean:+.4f} [")
+    fitted = result.fit.multiplier("adana", "adamw", result.sizes[-1].compute)
+    assert column(table, "by the fitted laws at 8")[1].startswith(f"{fitted:.2f}x (")
+
+
+def test_the_fit_table_has_the_law_of_the_curves_first(result):
+    table = fit_table(result)
+
+    assert column(table, "law") == ["saturated"] * 3 + ["power"] * 3
+    assert column(table, "floor a")[3] == "-"
+    law = result.fit.laws["adamw"]
+    low, high = result.fit.interval("adamw", lambda law: law.terms[0][1], confidence=0.9)
+    assert column(table, "exponents")[0] == f"{law.terms[0][1]:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def test_edges_are_marked_in_table_and_warnings(result):
+    edges = [cell for cell in result.cells.values() if cell.is_best_on_edge]
+
+    marked = [cell for cell in column(rung_table(result), "best lr") if cell.endswith("(edge)")]
+    assert len(marked) == len(edges) > 0
+
+
+def test_costs_are_listed_by_size_and_in_all(result):
+    table = ladder_cost_table(result)
+
+    assert column(table, "size") == [*SIZES, "all"] * 3
+    whole = next(row for row in table.rows if row[:2] == ("adana", "all"))
+    assert whole[2] == "20"
+    assert float(whole[3]) == pytest.approx(result.cost["adana"].hours, abs=0.005)
+
+
+def test_the_text_form_has_tables_and_notes(result):
+    text = ladder_table(result)
+
+    assert "by the fitted laws at 8" in text
+    assert "note: Size" in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_the_headline_ranks_by_the_mean_and_states_the_margin_of_the_winner(result):
+    sentence = ladder_headline(result)
+
+    assert sentence.startswith("muon beats adamw by 0.06")
+    assert "; adana beats adamw by 0.05" in sentence
+    low, high = (-bound for bound in reversed(result.differences["adana"].interval))
+    assert f"(95 % interval {low:.4f} to {high:.4f})" in sentence
+    first, last = (result.cells["adana", size].multiplier.value for size in ("2", "8"))
+    assert f"a compute multiplier of {first:.2f} at size 2 and {last:.2f} at size 8" in sentence
+
+
+def test_no_difference_is_said_in_these_words():
+    laws = Invented().laws
+    twins = Invented(optimizers=("adamw", "twin"), laws={"adamw": laws["adamw"], "twin": laws["adamw"]})
+
+    result = analyse_ladder(twins.records(), forms=[])
+
+    assert "twin shows no difference to adamw on average over 5 sizes" in ladder_headline(result)
+    assert column(summary_table(result), "verdict") == ["baseline", "no difference"]
+
+
+def test_one_seed_is_no_victory():
+    result = analyse_ladder(dataclasses.replace(Invented(), seeds=(0,)).records(), forms=[])
+
+    sentence = ladder_headline(result)
+
+    assert "beats" not in sentence
+    assert "with one seed, so the spread is unknown" in sentence
+
+
+def test_setting_and_title_say_what_was_trained(result):
+    assert ladder_title(result) == "2 optimizers against adamw, 156 k to 1.7 M parameters"
+    setting = ladder_setting(result)
+    assert "5 sizes from 24,576 to 1,179,648 non-embedding parameters" in setting
+    assert "20 tokens per parameter at size 2 and 20 at 8; 60 runs, seeds 0, 1; tuned track." in setting
+
+
+def test_methods_name_the_convention_and_its_trap(result):
+    text = " ".join(ladder_methods(result))
+
+    assert "6 P per token" in text
+    assert "Leaves out the output head" in text
+    assert "delta 0.001" in text
+
+
+@pytest.mark.parametrize(
+    "ladder",
+    [
+        dataclasses.replace(Invented(), sizes=("4",)),
+        dataclasses.replace(Invented(), sizes=("2", "4")),
+        dataclasses.replace(Invented(), optimizers=("adamw",)),
+        dataclasses.replace(Invented(), grid=(1.0,), seeds=(0,)),
+    ],
+    ids=["one size", "two sizes", "one optimizer", "no search, one seed"],
+)
+def test_small_ladders_have_a_page_too(ladder):
+    result = analyse_ladder(ladder.records(), num_samples=20, forms=FORMS)
+
+    page = render_ladder_report(result)
+
+    texts_of(page)
+    assert not re.search(r"\bnan\b", page)
+
+
+def test_diverged_runs_are_marked_and_named():
+    records = [
+        dataclasses.replace(r, status="diverged", reason="step 3: loss is nan", metrics={})
+        if r.tags["lr_multiplier"] == "2"
+        else r
+        for r in Invented().records()
+        if r.tags["lr_multiplier"] != "2" or r.seed == 0
+    ]
+
+    page = render_ladder_report(analyse_ladder(records, forms=[], num_samples=0))
+
+    assert "Crosses: runs that did not finish." in page
+    assert "diverged: step 3: loss is nan" in page
+
+
+def test_all_text_is_escaped():
+    hostile = "<b>&\"'"
+    ladder = Invented(optimizers=("adamw", hostile), laws=Invented().laws | {hostile: Invented().laws["adana"]})
+
+    page = render_ladder_report(analyse_ladder(ladder.records(), forms=[]), title=hostile)
+
+    assert hostile not in page
+    assert html.escape(hostile) in page
+    texts_of(page)
+
+
+def test_a_multiplier_without_interval_has_no_bar(result):
+    cells = {
+        key: dataclasses.replace(
+            cell, multiplier=cell.multiplier and LadderMultiplier(value=1.5, interval=None, by_seed={})
+        )
+        for key, cell in result.cells.items()
+    }
+    bare = dataclasses.replace(result, cells=cells)
+
+    left, _ = efficiency_drawing(bare).figure.axes
+
+    assert all(len(line.get_xdata()) != 2 or line.get_linestyle() == "None" for line in left.get_lines()[1:])
+    assert not any(math.isnan(value) for line in left.get_lines() for value in line.get_ydata())
