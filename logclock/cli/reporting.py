@@ -59,6 +59,10 @@ def rebuild_report(out: str | os.PathLike[str], *, baseline: str | None = None) 
 
 def _rebuild_ladder_report(records: list[RunRecord], out: Path, baseline: str | None) -> Path:
     """Print the table of a ladder and write its report, for each track; return the page of the first."""
+    sizes = {record.tags["size"] for record in records if "size" in record.tags}
+    for size in sorted(sizes - {r.tags.get("size") for r in records if r.status == "finished"}):
+        print(f"note: no run of size {size} has finished; it is left out", file=sys.stderr)
+        records = [record for record in records if record.tags.get("size") != size]
     made = {track for record in records for track in record.tags.get("track", "tuned").split(",")}
     pages: list[Path] = []
     for track in [track for track in ("tuned", "defaults") if track in made]:

@@ -51,7 +51,7 @@ def search_space(config: RunConfig) -> tuple[Axis, ...]:
     | setting | tried | of |
     |---|---|---|
     | `optimizer.weight_decay` | half and twice the recipe's, whatever its schedule | every optimizer with decay |
-    | `optimizer.kappa` | 0.75 and 0.9; the study found 0.75 to 0.9 to work | the ADANA family |
+    | `optimizer.kappa` | 0.75 and 0.9; the study found 0.75 to 0.9 to work | the ADANA family with its own gain |
 
     Every optimizer gets as many runs as the one with the most values; see `Search`.
 
@@ -59,9 +59,10 @@ def search_space(config: RunConfig) -> tuple[Axis, ...]:
         config: A run of the optimizer.
     """
     axes = []
-    if getattr(config.optimizer, "weight_decay", 0.0) != 0.0:
+    optimizer = config.optimizer
+    if getattr(optimizer, "weight_decay", 0.0) != 0.0:
         axes.append(Axis(path="optimizer.weight_decay", values=("x0.5", "x2")))
-    kappa = getattr(config.optimizer, "kappa", None)
-    if kappa is not None:
+    kappa = getattr(optimizer, "kappa", None)
+    if kappa is not None and getattr(optimizer, "gain", None) is None:  # a given gain leaves kappa without effect
         axes.append(Axis(path="optimizer.kappa", values=tuple(f"{value:g}" for value in (0.75, 0.9) if value != kappa)))
     return tuple(axes)
