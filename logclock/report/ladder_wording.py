@@ -11,13 +11,12 @@ SHOWN = 4
 def ladder_title(result: LadderResult) -> str:
     """Return a title made of the baseline and the range of sizes."""
     smallest, largest = result.sizes[0], result.sizes[-1]
-    others = f"{len(result.labels) - 1} optimizers" if len(result.labels) != 2 else result.labels[1]
+    ends = dict.fromkeys(_short(size.total_params) for size in (smallest, largest))
+    sizes = f"{' to '.join(ends)} parameters"
     if len(result.labels) == 1:
-        return f"{result.baseline} from {_short(smallest.total_params)} to {_short(largest.total_params)} parameters"
-    return (
-        f"{others} against {result.baseline}, {_short(smallest.total_params)} to "
-        f"{_short(largest.total_params)} parameters"
-    )
+        return f"{result.baseline}, {sizes}"
+    others = f"{len(result.labels) - 1} optimizers" if len(result.labels) > 2 else result.labels[1]
+    return f"{others} against {result.baseline}, {sizes}"
 
 
 def ladder_headline(result: LadderResult) -> str:

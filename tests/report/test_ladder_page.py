@@ -293,6 +293,12 @@ def test_small_ladders_have_a_page_too(ladder):
 
     texts_of(page)
     assert not re.search(r"\bnan\b", page)
+    assert len(set(summary_table(result).columns)) == len(summary_table(result).columns)
+    ends = {"2": "156 k", "8": "1.7 M", "4": "410 k"}
+    first, last = (ends[result.sizes[i].name] for i in (0, -1))
+    assert ladder_title(result).endswith(
+        f", {first} parameters" if first == last else f", {first} to {last} parameters"
+    )
 
 
 def test_diverged_runs_are_marked_and_named():
