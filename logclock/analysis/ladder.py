@@ -295,9 +295,11 @@ def analyse_ladder(
         num_samples: Bootstrap samples of each fit.
 
     Raises:
-        ValueError: The records must not be merged, the baseline is unknown, or no run of it finished.
+        ValueError: The records must not be merged, the baseline is unknown, or no run of it finished. A size at which
+            no run finished is left out with a warning.
     """
-    cells = gather_ladder(records, track=track)
+    warnings: list[str] = []
+    cells = _without_unfinished_sizes(gather_ladder(records, track=track), warnings)
     all_records = tuple(record for group in cells.values() for record in group)
     given = list(dict.fromkeys(label for label, _ in cells))
     name = choose_baseline(baseline, all_records, given)
@@ -310,7 +312,6 @@ def analyse_ladder(
         if (label, size.name) in cells
     }
     compute = {size.name: size.compute for size in sizes}
-    warnings: list[str] = []
     multipliers = {
         label: _multipliers(label, name, analysed, compute, confidence, warnings) for label in labels if label != name
     }
@@ -359,14 +360,22 @@ def analyse_ladder(
     )
 
 
+def _without_unfinished_sizes(cells: Cells, warnings: list[str]) -> Cells:
+    """Leave out the sizes of an interrupted ladder at which nothing has finished yet, and say so."""
+    finished = {size for (_, size), group in cells.items() if any(record.status == "finished" for record in group)}
+    if not finished:
+        count = sum(map(len, cells.values()))
+        raise ValueError(f"none of the ladder's {count} runs finished. Start the ladder again to go on.")
+    missing = dict.fromkeys(size for _, size in cells if size not in finished)
+    warnings += [f"Size {size}: no run has finished; it is left out." for size in missing]
+    return {key: group for key, group in cells.items() if key[1] in finished}
+
+
 def _sizes(cells: Cells, convention: str) -> tuple[LadderSize, ...]:
     sizes = []
     for name in {size for _, size in cells}:
         runs = [record for (_, size), group in cells.items() if size == name for record in group]
-        # The tokens of a whole run follow from any run that made a step; one that diverged has the same batch.
-        record = next((record for record in runs if record.status == "finished"), None)
-        if record is None:
-            raise ValueError(f"size {name!r} has {len(runs)} runs and none finished. Leave it out, or run it again.")
+        record = next(record for record in runs if record.status == "finished")
         sizes.append(
             LadderSize(
                 name=name,

@@ -18,6 +18,8 @@ CURVE_POINTS = 40
 # The losses lie below the multipliers: each has a band of the height to itself, and the two axes share no ink.
 LOSS_BAND = 0.46
 WIDE = (9.8, 5.2)
+# How far the points of neighbouring labels stand apart, as a share of the ladder's width.
+SIDEWAYS = 0.006
 SMALL = (3.3, 2.5)
 
 
@@ -41,7 +43,7 @@ def efficiency_drawing(result: LadderResult) -> Drawing:
         note = (
             "Left axis: the baseline's compute at equal loss over the optimizer's compute; right axis: final loss. "
             "Points are finished runs at the best setting of each size, read between the baseline's points; bars hold "
-            f"the {100 * result.confidence:g} % interval over seeds."
+            f"the {100 * result.confidence:g} % interval over seeds, set a little aside of each other."
         )
         if result.fit is not None:
             note += f" Lines: the {result.form} law, with its bootstrap interval; dotted beyond the runs it rests on."
@@ -88,7 +90,12 @@ def _draw_losses(axes: Any, result: LadderResult, label: str, look: Style, grid:
 
 def _draw_multipliers(axes: Any, result: LadderResult, label: str, look: Style, grid: Sequence[float]) -> list[float]:
     """Draw points, bars, curve and band; return the heights that the axes must show."""
-    found = [(result.size(c.size).compute, c.multiplier) for c in result.cells_of(label) if c.multiplier is not None]
+    aside = _aside(result, label)
+    found = [
+        (aside * result.size(cell.size).compute, cell.multiplier)
+        for cell in result.cells_of(label)
+        if cell.multiplier is not None
+    ]
     for compute, multiplier in found:
         if multiplier.interval is not None:
             axes.plot([compute] * 2, multiplier.interval, color=look.color, linewidth=1.1)
@@ -133,7 +140,7 @@ def _differences(result: LadderResult, looks: Mapping[str, Style]) -> Drawing:
     for label, difference in result.differences.items():
         points = []
         for name, found in difference.by_size.items():
-            compute = result.size(name).compute
+            compute = _aside(result, label) * result.size(name).compute
             if found.mean is not None:
                 points.append((compute, found.mean))
             if found.interval is not None:
@@ -220,6 +227,13 @@ def _residuals(result: LadderResult, fit: LawFit, looks: Mapping[str, Style], la
     _label_compute(axes, result)
     caption = f"{fit.num_parameters} numbers from {fit.num_points} runs."
     return draw(figure, name=f"residuals-{fit.form}", title=f"Residuals, {fit.form} law", caption=caption)
+
+
+def _aside(result: LadderResult, label: str) -> float:
+    """Return the factor on compute that moves a label's points a little to the side, where no bar covers another."""
+    width = math.log(result.sizes[-1].compute / result.sizes[0].compute)
+    middle = len(result.labels) / 2  # of the labels beside the baseline, which are 1, 2, ...
+    return math.exp(SIDEWAYS * width * (result.labels.index(label) - middle))
 
 
 def _compute_grid(result: LadderResult) -> list[float]:

@@ -79,7 +79,9 @@ def _render(result: LadderResult, drawings: dict[str, list[Drawing]], title: str
     sections = [
         header,
         render_section(
-            "Result", render_figures(drawings["efficiency"], kind="wide") + render_table(summary_table(result), looks)
+            "Result",
+            render_figures(drawings["efficiency"], kind="wide")
+            + render_table(summary_table(result), looks, kind="cards dense"),
         ),
         render_section("Sizes", _sizes(result, looks, drawings["ladder"])),
     ]
@@ -96,7 +98,7 @@ def _render(result: LadderResult, drawings: dict[str, list[Drawing]], title: str
 
 
 def _sizes(result: LadderResult, looks: dict[str, Style], drawings: list[Drawing]) -> str:
-    every = render_table(rung_table(result), looks)
+    every = render_table(rung_table(result), looks, kind="cards dense")
     return (
         render_figures(drawings)
         + f"<details open><summary>Every optimizer at every size</summary>{every}</details>"
@@ -105,7 +107,7 @@ def _sizes(result: LadderResult, looks: dict[str, Style], drawings: list[Drawing
 
 
 def _laws(result: LadderResult, looks: dict[str, Style], drawings: list[Drawing]) -> str:
-    parts = [_formula(result), render_table(fit_table(result), looks)]
+    parts = [_formula(result), render_table(fit_table(result), looks, kind="cards dense")]
     if result.hold_outs:
         confidence = f"{100 * result.confidence:g} %"
         parts.append(f"<h3>The largest size, predicted from the others [{confidence} interval of new runs]</h3>")

@@ -30,13 +30,13 @@ def ladder_table(result: LadderResult) -> str:
 
 def summary_table(result: LadderResult) -> Table:
     """Return one row per optimizer: difference over all sizes, verdict, multipliers at both ends, budget."""
-    smallest, largest = result.sizes[0], result.sizes[-1]
+    largest = result.sizes[-1]
+    ends = list(dict.fromkeys((result.sizes[0].name, largest.name)))
     columns = (
         "optimizer",
         "difference [95 % interval]",
         "verdict",
-        f"multiplier at {smallest.name}",
-        f"multiplier at {largest.name}",
+        *(f"multiplier at {name}" for name in ends),
         f"by the fitted laws at {largest.name}",
         "runs",
         "hours",
@@ -50,14 +50,13 @@ def summary_table(result: LadderResult) -> Table:
                 label,
                 MISSING if difference is None else _mean(difference.mean, difference.interval),
                 "baseline" if difference is None else difference.verdict,
-                _multiplier(cells[smallest.name].multiplier) if smallest.name in cells else MISSING,
-                _multiplier(cells[largest.name].multiplier) if largest.name in cells else MISSING,
+                *(_multiplier(cells[name].multiplier) if name in cells else MISSING for name in ends),
                 _fitted_multiplier(result, label, largest.compute),
                 str(result.cost[label].num_runs),
                 fixed(result.cost[label].hours, 2),
             )
         )
-    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 3, 4, 5, 6, 7}))
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, *range(3, len(columns))}))
 
 
 def rung_table(result: LadderResult) -> Table:

@@ -11,13 +11,12 @@ SHOWN = 4
 def ladder_title(result: LadderResult) -> str:
     """Return a title made of the baseline and the range of sizes."""
     smallest, largest = result.sizes[0], result.sizes[-1]
-    others = f"{len(result.labels) - 1} optimizers" if len(result.labels) != 2 else result.labels[1]
+    ends = dict.fromkeys(_short(size.total_params) for size in (smallest, largest))
+    sizes = f"{' to '.join(ends)} parameters"
     if len(result.labels) == 1:
-        return f"{result.baseline} from {_short(smallest.total_params)} to {_short(largest.total_params)} parameters"
-    return (
-        f"{others} against {result.baseline}, {_short(smallest.total_params)} to "
-        f"{_short(largest.total_params)} parameters"
-    )
+        return f"{result.baseline}, {sizes}"
+    others = f"{len(result.labels) - 1} optimizers" if len(result.labels) > 2 else result.labels[1]
+    return f"{others} against {result.baseline}, {sizes}"
 
 
 def ladder_headline(result: LadderResult) -> str:
@@ -27,7 +26,7 @@ def ladder_headline(result: LadderResult) -> str:
     ranked = sorted(
         result.differences, key=lambda label: (result.differences[label].mean is None, _mean(result, label))
     )
-    clauses = [_clause(result, label) for label in ranked[:SHOWN]]
+    clauses = [_clause(result, label, is_first=i == 0) for i, label in enumerate(ranked[:SHOWN])]
     if len(ranked) > SHOWN:
         clauses.append(f"{len(ranked) - SHOWN} more in the table")
     return "; ".join(clauses) + "."
@@ -60,7 +59,8 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
         "size, because two seeds say little about the spread at one. The difference of an optimizer is the mean over "
         "these sizes, with its 95 % Student t interval. The intervals at single sizes are wider, so that all sizes of "
         "an optimizer hold at once. Better or worse is said if the interval excludes zero and the mean is at least "
-        f"{result.minimum_effect:g} nats; otherwise it reads 'no difference', which means that none was shown.",
+        f"{result.minimum_effect:g} nats; otherwise it reads 'no difference', which means that none was shown."
+        + (" Intervals are not widened for comparing several optimizers at once." if len(result.labels) > 2 else ""),
         "A multiplier between finished runs is the compute at which the baseline reaches the optimizer's loss, over "
         "the optimizer's compute; the baseline's runs are joined by straight lines in the logarithms of compute and "
         "loss, and extended beyond the last two. 1.2 means that the baseline needs 20 % more. Its interval "
@@ -79,25 +79,26 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
     )
 
 
-def _clause(result: LadderResult, label: str) -> str:
+def _clause(result: LadderResult, label: str, *, is_first: bool) -> str:
+    """Say how one optimizer fared; what holds for all clauses is said in the first."""
     difference = result.differences[label]
     if difference.mean is None:
         return f"{label} shares no seed with {result.baseline} at any size"
     sizes = len(difference.by_size)
     size = f"{abs(difference.mean):.4f} nats {'below' if difference.mean < 0 else 'above'}"
-    where = f"on average over {sizes} sizes" if sizes > 1 else "at one size"
+    where = (f" on average over {sizes} sizes" if sizes > 1 else " at one size") if is_first else ""
     if difference.interval is None:
         unknown = "with one seed, so the spread is unknown"
-        return f"{label} ended {size} {result.baseline} {where}, {unknown}{_growth(result, label)}"
+        return f"{label} ended {size} {result.baseline}{where}, {unknown}{_growth(result, label)}"
     low, high = difference.interval
     if difference.verdict == "better":
         low, high = -high, -low  # the margin of the winner, as the sentence states it
     bounds = f"{low:.4f} to {high:.4f}" if low > 0 else f"{low:+.4f} to {high:+.4f}"
-    evidence = f"{100 * difference.confidence:g} % interval {bounds}"
+    evidence = (f"{100 * difference.confidence:g} % interval " if is_first else "") + bounds
     if difference.verdict == "no difference":
-        return f"{label} shows no difference to {result.baseline} {where} ({size}, {evidence})"
+        return f"{label} shows no difference to {result.baseline}{where} ({size}, {evidence})"
     verb = "beats" if difference.verdict == "better" else "loses to"
-    margin = f"{abs(difference.mean):.4f} nats {where} ({evidence})"
+    margin = f"{abs(difference.mean):.4f} nats{where} ({evidence})"
     return f"{label} {verb} {result.baseline} by {margin}{_growth(result, label)}"
 
 

@@ -212,6 +212,19 @@ def test_an_optimizer_that_lacks_a_size_is_compared_at_the_others():
     assert list(result.differences["muon"].by_size) == ["2", "3", "4", "6"]
 
 
+def test_an_interrupted_ladder_is_reported_as_far_as_it_came():
+    records = [
+        dataclasses.replace(r, status="running", metrics={}) if r.tags["size"] == "8" else r for r in QUIET.records()
+    ]
+
+    result = analyse_ladder(records, forms=[], num_samples=0)
+
+    assert [size.name for size in result.sizes] == ["2", "3", "4", "6"]
+    assert "Size 8: no run has finished; it is left out." in result.warnings
+    with pytest.raises(ValueError, match=r"none of the ladder's 12 runs finished\. Start the ladder again"):
+        analyse_ladder([r for r in records if r.tags["size"] == "8"], forms=[], num_samples=0)
+
+
 def test_two_sizes_give_power_laws_and_say_what_they_do_not_give():
     result = analyse_ladder(dataclasses.replace(NOISY, sizes=("2", "4")).records(), num_samples=20)
 

@@ -163,11 +163,12 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("num_sizes", "seeds"), [(5, 2), (6, 1), (10, 2)])
 def test_intervals_have_nominal_coverage(num_sizes, seeds):
-    found = coverage(400, num_samples=500, num_sizes=num_sizes, seeds=seeds)
+    found = coverage(300, num_samples=300, num_sizes=num_sizes, seeds=seeds)
 
-    # standard error 1.5 %; Huber residuals are slightly shrunken, and five sizes leave a skewed estimate
+    # standard error 1.7 %; Huber residuals are slightly shrunken, and five sizes leave a skewed estimate
     assert all(0.84 <= share <= 0.96 for share in found.values()), found
 
 
