@@ -280,7 +280,8 @@ def sample_gradient(problem: LeastSquares, error: Array, batch_size: int, rng: R
     projection = np.einsum("...j,...j->...", w, xi) - noise_root * rng.standard_normal(norm.shape)  # |w| u.xi
     along = chi - np.sqrt(chi) * np.divide(projection, norm, out=np.zeros_like(norm), where=norm > 0)
     across = np.sqrt(chi) * norm
-    return root * (along[..., None] * w + across[..., None] * xi) / batch_size
+    gradient: Array = root * (along[..., None] * w + across[..., None] * xi) / batch_size
+    return gradient
 
 
 def _surrogate_constants(
