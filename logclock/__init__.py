@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ADANA,
         SGD,
         AdamW,
+        Dana,
         DanaMK4,
         DanaStar,
         DanaStarMK4,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "logclock.optim": "ADANA SGD AdamW DanaMK4 DanaStar DanaStarMK4 ScheduledOptimizer from_spec param_groups",
+    "logclock.optim": "ADANA SGD AdamW Dana DanaMK4 DanaStar DanaStarMK4 ScheduledOptimizer from_spec param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",
@@ -54,6 +55,7 @@ __all__ = [
     "AdamW",
     "Constant",
     "Cosine",
+    "Dana",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",

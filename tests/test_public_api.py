@@ -17,6 +17,7 @@ PUBLIC = [
     "AdamW",
     "Constant",
     "Cosine",
+    "Dana",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",

@@ -1,6 +1,6 @@
 """Optimizers: torch.optim.Optimizer subclasses over the registered rules, and parameter groups for language models."""
 
-from logclock.optim.algorithms import ADANA, SGD, AdamW, DanaMK4, DanaStar, DanaStarMK4
+from logclock.optim.algorithms import ADANA, SGD, AdamW, Dana, DanaMK4, DanaStar, DanaStarMK4
 from logclock.optim.groups import assign_groups, param_groups
 from logclock.optim.optimizer import ScheduledOptimizer, from_spec
 
@@ -8,6 +8,7 @@ __all__ = [
     "ADANA",
     "SGD",
     "AdamW",
+    "Dana",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",

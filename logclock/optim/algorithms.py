@@ -9,7 +9,7 @@ import torch
 from logclock.optim.optimizer import ScheduledOptimizer, signature_of
 from logclock.rules import Spec
 
-__all__ = ["ADANA", "SGD", "AdamW", "DanaMK4", "DanaStar", "DanaStarMK4"]
+__all__ = ["ADANA", "SGD", "AdamW", "Dana", "DanaMK4", "DanaStar", "DanaStarMK4"]
 
 
 class AlgorithmOptimizer(ScheduledOptimizer):
@@ -47,6 +47,10 @@ class AdamW(AlgorithmOptimizer, algorithm="adamw"):
 
 
 class ADANA(AlgorithmOptimizer, algorithm="adana"):
+    pass
+
+
+class Dana(AlgorithmOptimizer, algorithm="dana"):
     pass
 
 

@@ -2,6 +2,7 @@
 
 from logclock.rules.adamw import AdamwSpec
 from logclock.rules.adana import AdanaSpec
+from logclock.rules.dana import DanaSpec
 from logclock.rules.dana_mk4 import DanaMk4Spec
 from logclock.rules.dana_star import DanaStarSpec
 from logclock.rules.dana_star_mk4 import DanaStarMk4Spec
@@ -13,6 +14,7 @@ __all__ = [
     "AdamwSpec",
     "AdanaSpec",
     "DanaMk4Spec",
+    "DanaSpec",
     "DanaStarMk4Spec",
     "DanaStarSpec",
     "Rule",
