@@ -11,6 +11,8 @@ from logclock.theory.algorithm import (
     sgd,
     sgd_momentum,
 )
+from logclock.theory.asymptotics import distortion_forcing, sgd_kernel, target_forcing
+from logclock.theory.exponents import Envelope, ScalingExponents, compute_envelope, fit_exponents, time_slope
 from logclock.theory.moments import (
     RiskCurve,
     exact_rates,
@@ -20,6 +22,13 @@ from logclock.theory.moments import (
     kernel,
     log_time_risk,
     simplified_rates,
+)
+from logclock.theory.phases import (
+    ComputeExponents,
+    compute_exponents,
+    effective_time_exponent,
+    phase,
+    piece_exponents,
 )
 from logclock.theory.plrf import (
     LeastSquares,
@@ -31,34 +40,63 @@ from logclock.theory.plrf import (
     sample_gradient,
     surrogate_plrf,
 )
-from logclock.theory.spectrum import limit_risk, self_consistent_ridge
+from logclock.theory.spectrum import (
+    Densities,
+    limit_risk,
+    self_consistent_ridge,
+    smallest_eigenvalue,
+    spectral_densities,
+    stieltjes,
+)
+from logclock.theory.stability import is_stable, kernel_norm, resolved_modes, stability_threshold
 
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
+    "ComputeExponents",
+    "Densities",
+    "Envelope",
     "LeastSquares",
     "RandomFeatures",
     "RiskCurve",
+    "ScalingExponents",
     "binned",
     "binned_surrogate",
+    "compute_envelope",
+    "compute_exponents",
     "dana_constant",
     "dana_decaying",
+    "distortion_forcing",
+    "effective_time_exponent",
     "exact_rates",
     "exact_risk",
+    "fit_exponents",
     "forcing",
     "geometric_steps",
     "get_algorithm",
     "gradient_step",
+    "is_stable",
     "kernel",
+    "kernel_norm",
     "limit_risk",
     "log_time_risk",
+    "phase",
+    "piece_exponents",
     "random_features",
     "random_plrf",
+    "resolved_modes",
     "sample_gradient",
     "schedule_free",
     "self_consistent_ridge",
     "sgd",
+    "sgd_kernel",
     "sgd_momentum",
     "simplified_rates",
+    "smallest_eigenvalue",
+    "spectral_densities",
+    "stability_threshold",
+    "stieltjes",
     "surrogate_plrf",
+    "target_forcing",
+    "time_slope",
 ]
