@@ -42,4 +42,5 @@ def _moment(alpha: float, power: float, gamma2: float, time: float) -> float:
     """Return int_0^inf x^(-2 alpha power) exp(-2 gamma2 t x^-2alpha) dx."""
     check(gamma2 * time > 0, "gamma2 time", "be > 0", gamma2 * time)
     exponent = power - 1 / (2 * alpha)
-    return math.gamma(exponent) / (2 * alpha) * (2 * gamma2 * time) ** -exponent
+    moment: float = math.gamma(exponent) / (2 * alpha) * (2 * gamma2 * time) ** -exponent
+    return moment

@@ -23,7 +23,7 @@ __all__ = [
 
 Phase = Literal["Ia", "Ib", "Ic", "II", "III", "IVa", "IVb"]
 Status = Literal["proved", "derived", "measured"]
-"""proved: in arXiv:2405.15074; derived: from the moment equations, then confirmed by measurement; measured: only that."""
+"""proved: in arXiv:2405.15074; derived: from the moment equations, and then measured; measured: only that."""
 
 Piece = Literal["capacity", "target", "distortion", "noise"]
 

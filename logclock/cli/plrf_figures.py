@@ -1,0 +1,155 @@
+"""Which pictures show the theory: risk over time, the best risk over compute, and the map of phases?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from logclock.report.drawing import FAINT, INK, Drawing, axes_grid, draw, settings, styles
+from logclock.theory import ALGORITHMS, Envelope, RiskCurve, compute_exponents
+
+__all__ = ["envelope_drawing", "phase_drawing", "risk_drawing"]
+
+LOOKS = styles(list(ALGORITHMS))
+
+ALPHA_MAX, BETA_MAX = 1.6, 1.6
+LABELS = {
+    "Ia": (1.0, 0.2),
+    "Ib": (0.37, 0.3),
+    "Ic": (0.12, 1.0),
+    "II": (1.2, 0.8),
+    "III": (0.9, 1.25),
+    "IVa": (0.397, 1.0),
+    "IVb": (0.271, 1.0),
+}
+SHADES = {"Ia": 1, "Ib": 1, "Ic": 1, "II": 2, "III": 3, "IVa": 4, "IVb": 4}
+GAINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+
+
+def risk_drawing(curves: Mapping[str, RiskCurve], *, floor: float, num_features: int) -> Drawing:
+    """Return the risk over time, one curve per algorithm.
+
+    Args:
+        curves: By algorithm.
+        floor: P_inf.
+        num_features: d, where DANA-constant begins to accelerate.
+    """
+    with settings():
+        figure, (axes,) = axes_grid()
+        for name, curve in curves.items():
+            shown = (curve.time > 0) & np.isfinite(curve.risk)
+            look = LOOKS[name]
+            axes.plot(curve.time[shown], curve.risk[shown], color=look.color, linestyle=look.dashes, label=name)
+        axes.axhline(floor, color=FAINT, linestyle=":", linewidth=1.0)
+        axes.axvline(num_features, color=FAINT, linestyle="--", linewidth=1.0)
+        _frame(axes, "updates t", "risk P")
+        axes.set_xlim(left=1)
+        _legend(axes)
+        caption = "Exact expected risk. Dotted: the floor that infinite time reaches. Dashed: t = d."
+        return draw(figure, name="risk", title="Risk over time", caption=caption)
+
+
+def envelope_drawing(envelopes: Mapping[tuple[float, str], Envelope], *, alpha: float) -> Drawing:
+    """Return the best risk over compute, a panel per beta, with the predicted slopes beside the measured ones.
+
+    Args:
+        envelopes: By beta and algorithm.
+        alpha: Of the problems.
+    """
+    betas = sorted({beta for beta, _ in envelopes})
+    with settings():
+        figure, panels = axes_grid(len(betas), width=3.2 * len(betas) + 0.6)
+        for axes, beta in zip(panels, betas, strict=True):
+            shown = {name: envelope for (b, name), envelope in envelopes.items() if b == beta}
+            for name, envelope in shown.items():
+                look = LOOKS[name]
+                eta = compute_exponents(name, alpha, beta).eta
+                axes.plot(envelope.compute, envelope.risk, color=look.color, linestyle=look.dashes, label=name)
+                line = envelope.risk[-1] * (envelope.compute / envelope.compute[-1]) ** -eta
+                axes.plot(envelope.compute, line, color=look.color, linestyle=":", linewidth=0.9)
+            axes.text(0.97, 0.95, f"beta = {beta:g}", transform=axes.transAxes, ha="right", va="top", color=INK)
+            _frame(axes, "compute f = d t", "best risk over d")
+        _legend(panels[0])
+        caption = "Dotted: the predicted slope through the last point."
+        return draw(figure, name="envelopes", title=f"Compute-optimal risk, alpha = {alpha:g}", caption=caption)
+
+
+def phase_drawing() -> Drawing:
+    """Return the map of phases, and beside it how much DANA-decaying adds to the loss exponent of SGD."""
+    with settings():
+        figure, (left, right) = axes_grid(2, width=8.4, height=3.7)
+        alphas = np.linspace(0.01, ALPHA_MAX, 319)
+        betas = np.linspace(-0.2, BETA_MAX, 361)
+        _draw_phases(left)
+        gain = np.array([[_gain(a, b) for a in alphas[1::4]] for b in betas[::4]])
+        color = LOOKS["dana-decaying"].color
+        for low in GAINS:
+            right.contourf(
+                alphas[1::4],
+                betas[::4],
+                gain,
+                levels=[max(low, 1e-6), 10],
+                colors=[color],
+                alpha=0.14,
+                antialiased=True,
+            )
+        lines = right.contour(alphas[1::4], betas[::4], gain, levels=GAINS[1:], colors=INK, linewidths=0.6)
+        right.clabel(lines, fmt="%.2f", fontsize=7.5, colors=INK)
+        for axes, title in ((left, "Phases"), (right, "eta of DANA-decaying minus eta of SGD")):
+            _draw_boundaries(axes)
+            axes.set(xlabel="alpha (data)", ylabel="beta (target)", xlim=(0, ALPHA_MAX), ylim=(-0.2, BETA_MAX))
+            axes.set_title(title, loc="left", color=INK, fontsize=9.5)
+            axes.grid(visible=False)
+        caption = "Phases of power-law random features, and where momentum raises the compute exponent."
+        return draw(figure, name="phase-diagram", title="Phase diagram", caption=caption)
+
+
+def _draw_phases(axes: Any) -> None:
+    """Fill the regions between their analytic boundaries."""
+    fills = {
+        "Ia": ([0.5, 0.7, ALPHA_MAX], [0.0, -0.2, -0.2], [0.5, 0.5, 0.5]),
+        "Ib": ([0.0, 0.5], [0.5, 0.0], [0.5, 0.5]),
+        "Ic": ([0.0, 0.25], [0.5, 0.5], [BETA_MAX, BETA_MAX]),
+        "II": ([0.5, ALPHA_MAX], [0.5, 0.5], [0.5, ALPHA_MAX]),
+        "III": ([0.5, ALPHA_MAX], [0.5, ALPHA_MAX], [BETA_MAX, BETA_MAX]),
+        "IVb": ([0.25, 1 - 0.5**0.5], [0.5, 0.5], [BETA_MAX, BETA_MAX]),
+        "IVa": ([1 - 0.5**0.5, 0.5], [0.5, 0.5], [BETA_MAX, BETA_MAX]),
+    }
+    for name, (x, low, high) in fills.items():
+        color = list(LOOKS.values())[SHADES[name]].color
+        axes.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
+        rotation = 90 if name == "IVb" else 0  # the strip is narrow
+        axes.text(*LABELS[name], name, ha="center", va="center", rotation=rotation, fontsize=9, color=INK)
+
+
+def _draw_boundaries(axes: Any) -> None:
+    style = {"color": INK, "linewidth": 0.8}
+    axes.plot([0.5, 0.5], [0, BETA_MAX], **style)
+    axes.plot([0, ALPHA_MAX], [0.5, 0.5], **style)
+    axes.plot([0.5, ALPHA_MAX], [0.5, ALPHA_MAX], **style)
+    for alpha in (0.25, 1 - 0.5**0.5):
+        axes.plot([alpha, alpha], [0.5, BETA_MAX], **style)
+    axes.fill_between([0, 0.7], [-0.2, -0.2], [0.5, -0.2], color=FAINT, alpha=0.5, linewidth=0)
+
+
+def _gain(alpha: float, beta: float) -> float:
+    if 2 * (alpha + beta) <= 1:
+        return 0.0
+    return compute_exponents("dana-decaying", alpha, beta).eta - compute_exponents("sgd", alpha, beta).eta
+
+
+def _frame(axes: Any, x_label: str, y_label: str) -> None:
+    """Label logarithmic axes, every decade or every few of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set(xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(numticks=7))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{round(np.log10(value))}"))
+
+
+def _legend(axes: Any) -> None:
+    """Put the legend above the axes, where no curve can be."""
+    num_columns = 3 if len(axes.figure.axes) == 1 else 5
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=num_columns, labelcolor=INK)
