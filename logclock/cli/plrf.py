@@ -164,18 +164,126 @@ def experiment(name: Name, /, *, out: Path = Path("runs/plrf")) -> int:
     """Run a whole experiment of the theory and write its table, OUT/NAME.csv.
 
     Args:
-        name: spectrum (seconds), slopes (seconds), exponents (minutes) or stability (a minute).
+        name: spectrum (seconds), slopes (seconds), exponents (minutes), stability, moments, mixture or overlay (a
+            minute each).
         out: Directory to write to.
     """
     from logclock.config.registry import suggestion
     from logclock.recipes.plrf import EXPERIMENTS, write_rows
+    from logclock.recipes.plrf_runs import RUN_EXPERIMENTS
 
-    if name not in EXPERIMENTS:
-        hint = suggestion(name, EXPERIMENTS)
-        raise ValueError(f"unknown experiment {name!r}.{hint} Known: {', '.join(EXPERIMENTS)}.")
-    rows = EXPERIMENTS[name](_report)
+    experiments = EXPERIMENTS | RUN_EXPERIMENTS
+    if name not in experiments:
+        hint = suggestion(name, experiments)
+        raise ValueError(f"unknown experiment {name!r}.{hint} Known: {', '.join(experiments)}.")
+    rows = experiments[name](_report)
     _print_rows(rows)
     return _finish(write_rows(rows, out / f"{name}.csv"))
+
+
+def simulate(
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.7,
+    algorithms: Algorithms = ("sgd", "dana-constant", "dana-decaying"),
+    num_features: int = 100,
+    ambient_ratio: float = 4.0,
+    seed: int = 0,
+    num_steps: int = 10_000,
+    num_runs: int = 1,
+    batch_size: int = 1,
+    fraction: float = 0.5,
+    c3: float = 0.5,
+    delta: float = 6.0,
+    label_noise: float = 0.0,
+    out: Path = Path("runs/plrf"),
+) -> int:
+    """Run the optimizer `dana` on random features beside the exact expected risk: OUT/simulate.csv and simulate.svg.
+
+    Args:
+        alpha: Decay of the data.
+        beta: Decay of the target.
+        algorithms: Any of sgd, sgd-m, schedule-free, dana-constant, dana-decaying.
+        num_features: d.
+        ambient_ratio: v / d.
+        seed: Of the features and of the data.
+        num_steps: Updates.
+        num_runs: Independent runs on the same features.
+        batch_size: B.
+        fraction: gamma2 Tr K / B.
+        c3: DANA's gain.
+        delta: DANA's memory, Delta(t) = delta / (delta + t).
+        label_noise: Standard deviation of noise on the targets.
+        out: Directory to write to.
+    """
+    from logclock.cli.plrf_figures import overlay_drawing
+    from logclock.recipes.plrf import Row, write_rows
+    from logclock.report.drawing import standalone
+    from logclock.theory import dana_spec, exact_risk, geometric_steps, get_algorithm, random_plrf, simulate_modes
+
+    _check_algorithms(algorithms)
+    problem = random_plrf(
+        alpha,
+        beta,
+        num_features=num_features,
+        ambient_dim=round(ambient_ratio * num_features),
+        seed=seed,
+        label_noise=label_noise,
+    )
+    times = geometric_steps(num_steps)
+    runs, curves = {}, {}
+    rows: list[Row] = []
+    for name in algorithms:
+        algorithm = get_algorithm(
+            name, problem, alpha=alpha, batch_size=batch_size, fraction=fraction, c3=c3, delta=delta
+        )
+        options: dict[str, Any] = {"num_steps": num_steps, "batch_size": batch_size, "record_at": times}
+        print(f"{name}: {num_runs} x {num_steps} updates", flush=True)
+        curves[name] = exact_risk(problem, algorithm, **options)
+        runs[name] = simulate_modes(problem, dana_spec(algorithm), num_runs=num_runs, seed=seed, **options)
+        mean = runs[name].risk.mean(axis=0)
+        print(f"{name}: mean of the runs {mean[-1]:.4g}, exact {curves[name].risk[-1]:.4g}")
+        rows += [
+            {"algorithm": name, "time": t, "mean": float(f"{m:.6g}"), "exact": float(f"{p:.6g}")}
+            for t, m, p in zip(times, mean, curves[name].risk, strict=True)
+        ]
+    drawing = overlay_drawing(runs, curves, floor=problem.irreducible_risk)
+    return _finish(write_rows(rows, out / "simulate.csv"), _write(out / "simulate.svg", standalone(drawing)))
+
+
+def hummingbird(
+    names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="CONDITION ...")] = (
+        "dense",
+        "sparse",
+    ),
+    /,
+    *,
+    num_steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None,
+    out: Path = Path("runs/plrf"),
+) -> int:
+    """Run ADANA's family over kappa on one expert and on many, and compare the final risks with AdamW's.
+
+    Conditions that OUT holds already are not run again, interrupted ones go on. Ends with a table, OUT/hummingbird.csv
+    and OUT/hummingbird.svg.
+
+    Args:
+        names: dense or sparse; both take ten to twenty minutes of one core together.
+        num_steps: Other than the condition's number of updates.
+        out: Directory of the results.
+    """
+    from logclock.cli.plrf_figures import hummingbird_drawing
+    from logclock.recipes import hummingbird as recipe
+    from logclock.recipes.plrf import write_rows
+    from logclock.report.drawing import standalone
+
+    recipe.hummingbird(out, names=names, num_steps=num_steps, message=_report)
+    results = {name: recipe.load_condition(out / f"{name}.json") for name in names}
+    rows = [row for name, data in results.items() for row in recipe.rows(name, data)]
+    _print_rows(rows)
+    return _finish(
+        write_rows(rows, out / "hummingbird.csv"),
+        _write(out / "hummingbird.svg", standalone(hummingbird_drawing(results))),
+    )
 
 
 PLRF_COMMANDS: dict[str, Callable[..., int]] = {
@@ -183,6 +291,8 @@ PLRF_COMMANDS: dict[str, Callable[..., int]] = {
     "phase-diagram": phase_diagram,
     "exponents": exponents,
     "experiment": experiment,
+    "simulate": simulate,
+    "hummingbird": hummingbird,
 }
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from logclock.recipes.hummingbird import BASELINE, final_risks
 from logclock.report.drawing import FAINT, INK, Drawing, axes_grid, draw, settings, styles
-from logclock.theory import ALGORITHMS, Envelope, RiskCurve, compute_exponents
+from logclock.theory import ALGORITHMS, Envelope, RiskCurve, Simulation, compute_exponents
 
-__all__ = ["envelope_drawing", "phase_drawing", "risk_drawing"]
+__all__ = ["envelope_drawing", "hummingbird_drawing", "overlay_drawing", "phase_drawing", "risk_drawing"]
 
 LOOKS = styles(list(ALGORITHMS))
 
@@ -72,6 +73,63 @@ def envelope_drawing(envelopes: Mapping[tuple[float, str], Envelope], *, alpha: 
         _legend(panels[0])
         caption = "Dotted: the predicted slope through the last point."
         return draw(figure, name="envelopes", title=f"Compute-optimal risk, alpha = {alpha:g}", caption=caption)
+
+
+def overlay_drawing(runs: Mapping[str, Simulation], curves: Mapping[str, RiskCurve], *, floor: float) -> Drawing:
+    """Return stochastic runs, faint, over their exact expectation.
+
+    Args:
+        runs: By algorithm.
+        curves: The exact risk by algorithm.
+        floor: P_inf.
+    """
+    with settings():
+        figure, (axes,) = axes_grid()
+        for name, run in runs.items():
+            look = LOOKS[name]
+            shown = run.time > 0
+            axes.plot(run.time[shown], run.risk[:, shown].T, color=look.color, alpha=0.4, linewidth=0.8)
+            curve = curves[name]
+            shown = (curve.time > 0) & np.isfinite(curve.risk)
+            axes.plot(curve.time[shown], curve.risk[shown], color=look.color, linestyle=look.dashes, label=name)
+        axes.axhline(floor, color=FAINT, linestyle=":", linewidth=1.0)
+        _frame(axes, "updates t", "risk P")
+        axes.set_xlim(left=1)
+        _legend(axes)
+        caption = "Thin: runs of the rule that trains models. Thick: the exact expected risk. Dotted: the floor."
+        return draw(figure, name="simulate", title="Stochastic runs and their expectation", caption=caption)
+
+
+def hummingbird_drawing(results: Mapping[str, Mapping[str, Any]]) -> Drawing:
+    """Return the final risk over kappa, a panel per condition; what exceeds the initial risk leaves the frame.
+
+    Args:
+        results: What `hummingbird` has written, by condition.
+    """
+    tables = {name: final_risks(data) for name, data in results.items()}
+    methods = [
+        BASELINE,
+        *dict.fromkeys(method for table in tables.values() for method, kappa in table if kappa is not None),
+    ]
+    looks = styles(methods)
+    with settings():
+        figure, panels = axes_grid(len(tables), width=4.4 * len(tables), height=3.4)
+        for axes, (name, table) in zip(panels, tables.items(), strict=True):
+            axes.axhline(table[BASELINE, None], color=looks[BASELINE].color, label=BASELINE)
+            for method in methods[1:]:
+                points = sorted((kappa, risk) for (m, kappa), risk in table.items() if m == method)
+                if points:
+                    kappas, risks = zip(*((k, min(r, 1e9)) for k, r in points), strict=True)
+                    look = looks[method]
+                    axes.plot(kappas, risks, color=look.color, linestyle=look.dashes, marker="o", ms=3, label=method)
+            axes.axhline(results[name]["irreducible_risk"], color=FAINT, linestyle=":", linewidth=1.0)
+            axes.set(xlabel="kappa", ylabel="final risk P", yscale="log")
+            axes.set_ylim(0.8 * results[name]["irreducible_risk"], results[name]["initial_risk"])
+            axes.set_title(name, loc="left", color=INK, fontsize=9.5)
+        handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3, labelcolor=INK)
+        caption = "Dotted: the irreducible risk. Curves that leave the frame have diverged beyond the initial risk."
+        return draw(figure, name="hummingbird", title="Final risk and kappa", caption=caption)
 
 
 def phase_drawing() -> Drawing:

@@ -4,8 +4,8 @@ The study: alpha = 1, beta = -0.3, v = 10,000, d = 5,000, a million updates, no 
 learning rate 1e-3 min(1, B / tr K), delta = 6, Adam with betas (0.99, 0.999); one expert, or 1,000 with zeta = 1.
 
 Changed here: v and d, and the number of updates. The sparse case has 100 experts at batch 1 instead of 1,000 at batch
-10, so that the rarest is active about as rarely (in 0.19 % of the updates against 0.13 %), and a learning rate four times
-as large, so that the rarest travels as far (number of its examples times the learning rate) in fewer updates.
+10, so that the rarest is active about as rarely (in 0.19 % of the updates against 0.13 %), and a learning rate four
+times as large, so that the rarest travels as far (its examples times the learning rate) in fewer updates.
 
 References: Ferbach et al. 2026, arXiv:2602.05298, released code (jax/).
 """
@@ -13,7 +13,7 @@ References: Ferbach et al. 2026, arXiv:2602.05298, released code (jax/).
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,18 @@ import numpy as np
 
 from logclock.config import to_dict
 from logclock.config.registry import suggestion
+from logclock.recipes.plrf import Row
 from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaStarMk4Spec, Spec
-from logclock.theory import RandomFeatures, random_features
-from logclock.theory.moe_plrf import expert_probabilities
-from logclock.theory.simulate import simulate_features
+from logclock.theory import RandomFeatures, expert_probabilities, random_features, simulate_features
 
-__all__ = ["CONDITIONS", "Condition", "final_risks", "hummingbird", "load_condition", "optimizers"]
+__all__ = ["BASELINE", "CONDITIONS", "Condition", "final_risks", "hummingbird", "load_condition", "optimizers", "rows"]
 
 ALPHA, BETA = 1.0, -0.3
 PEAK_LR = 1e-3
 DELTA = 6.0
 ADAM_BETAS = (0.99, 0.999)
 SEED = 42
+BASELINE = "adamw"
 
 KAPPAS = tuple(round(0.1 * i, 1) for i in range(11))
 """The theory's threshold is 1 / (2 alpha) = 0.5."""
@@ -107,7 +107,7 @@ def optimizers(condition: Condition) -> dict[str, Spec]:
     trace = float((np.arange(1, condition.ambient_dim + 1) ** (-2 * ALPHA)).sum())
     lr = condition.peak_lr * min(1.0, condition.batch_size / trace)
     beta1, beta2 = ADAM_BETAS
-    specs: dict[str, Spec] = {"adamw": AdamwSpec(lr=lr, ema1=1 - beta1, ema2=1 - beta2, weight_decay=0.0)}
+    specs: dict[str, Spec] = {BASELINE: AdamwSpec(lr=lr, ema1=1 - beta1, ema2=1 - beta2, weight_decay=0.0)}
     for kappa in condition.kappas:
         specs[f"adana kappa {kappa:g}"] = AdanaSpec(lr=lr, kappa=kappa, delta=DELTA, gain_offset=1.0)
     for clip, kappa in itertools.product(condition.clips, condition.clipped_kappas):
@@ -170,16 +170,25 @@ def _run(name: str, condition: Condition, path: Path, message: Callable[[str], N
         checkpoint=state,
         progress=tell,
     )
-    irreducible = features.least_squares().irreducible_risk
     data = {
         "condition": to_dict(condition),
         "seed": SEED,
-        "irreducible_risk": irreducible,
-        "time": result.time.tolist(),
-        "risk": {label: [_plain(r) for r in row] for label, row in zip(labels, result.risk, strict=True)},
+        "irreducible_risk": features.least_squares().irreducible_risk,
+        "initial_risk": float(result.risk[0, 0]),
+        "time": result.time.astype(int).tolist(),
     }
-    path.write_text(json.dumps(data, indent=1) + "\n")
+    curves = {label: [_plain(r) for r in row] for label, row in zip(labels, result.risk, strict=True)}
+    _write(path, data, curves)
     state.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: Mapping[str, Any], curves: Mapping[str, list[float | None]]) -> None:
+    """Write a condition as JSON with a line for each curve."""
+    lines = [f'"{key}": {json.dumps(value)}' for key, value in data.items()]
+    risks = [f'  "{label}": {json.dumps(curve)}' for label, curve in curves.items()]
+    lines.append('"risk": {\n' + ",\n".join(risks) + "\n}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _plain(risk: float) -> float | None:
@@ -193,6 +202,28 @@ def load_condition(path: Path) -> dict[str, Any]:
     return data
 
 
-def final_risks(data: dict[str, Any]) -> dict[str, float]:
-    """Return the last risk of every optimizer by label, inf where it diverged."""
-    return {label: float("inf") if row[-1] is None else row[-1] for label, row in data["risk"].items()}
+def final_risks(data: Mapping[str, Any]) -> dict[tuple[str, float | None], float]:
+    """Return the last risk by method and kappa (None for the baseline), inf where a run has left every bound."""
+    found = {}
+    for label, curve in data["risk"].items():
+        method, _, kappa = label.partition(" kappa ")
+        found[method, float(kappa) if kappa else None] = float("inf") if curve[-1] is None else curve[-1]
+    return found
+
+
+def rows(name: str, data: Mapping[str, Any]) -> list[Row]:
+    """Return the table of a condition: final risks, also over the baseline's, with and without the irreducible part."""
+    found, floor = final_risks(data), data["irreducible_risk"]
+    baseline = found[BASELINE, None]
+    return [
+        {
+            "condition": name,
+            "method": method,
+            "kappa": "" if kappa is None else f"{kappa:g}",
+            "updates": data["time"][-1],
+            "risk": risk,
+            "over_adamw": float(f"{risk / baseline:.4g}"),
+            "excess_over_adamw": float(f"{(risk - floor) / (baseline - floor):.4g}"),
+        }
+        for (method, kappa), risk in found.items()
+    ]

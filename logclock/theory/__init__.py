@@ -13,6 +13,7 @@ from logclock.theory.algorithm import (
 )
 from logclock.theory.asymptotics import distortion_forcing, sgd_kernel, target_forcing
 from logclock.theory.exponents import Envelope, ScalingExponents, compute_envelope, fit_exponents, time_slope
+from logclock.theory.moe_plrf import MixtureRisk, expert_clock, expert_probabilities, mixture_risk
 from logclock.theory.moments import (
     RiskCurve,
     exact_rates,
@@ -40,6 +41,13 @@ from logclock.theory.plrf import (
     sample_gradient,
     surrogate_plrf,
 )
+from logclock.theory.simulate import Simulation, dana_spec, simulate_features, simulate_modes
+from logclock.theory.spectral_dimension import (
+    SpectralDimension,
+    gauss_newton_product,
+    gradient_covariance_product,
+    spectral_dimension,
+)
 from logclock.theory.spectrum import (
     Densities,
     limit_risk,
@@ -57,29 +65,38 @@ __all__ = [
     "Densities",
     "Envelope",
     "LeastSquares",
+    "MixtureRisk",
     "RandomFeatures",
     "RiskCurve",
     "ScalingExponents",
+    "Simulation",
+    "SpectralDimension",
     "binned",
     "binned_surrogate",
     "compute_envelope",
     "compute_exponents",
     "dana_constant",
     "dana_decaying",
+    "dana_spec",
     "distortion_forcing",
     "effective_time_exponent",
     "exact_rates",
     "exact_risk",
+    "expert_clock",
+    "expert_probabilities",
     "fit_exponents",
     "forcing",
+    "gauss_newton_product",
     "geometric_steps",
     "get_algorithm",
+    "gradient_covariance_product",
     "gradient_step",
     "is_stable",
     "kernel",
     "kernel_norm",
     "limit_risk",
     "log_time_risk",
+    "mixture_risk",
     "phase",
     "piece_exponents",
     "random_features",
@@ -92,8 +109,11 @@ __all__ = [
     "sgd_kernel",
     "sgd_momentum",
     "simplified_rates",
+    "simulate_features",
+    "simulate_modes",
     "smallest_eigenvalue",
     "spectral_densities",
+    "spectral_dimension",
     "stability_threshold",
     "stieltjes",
     "surrogate_plrf",

@@ -82,7 +82,7 @@ def spectral_dimension(
         ValueError: Too few probes or products, or a spectrum that leaves nothing to fit.
     """
     check(num_probes >= 2, "num_probes", "be >= 2", num_probes, advice="One has no spread.")
-    check(num_lanczos >= 16, "num_lanczos", "be >= 16", num_lanczos, advice="The fit needs counts up to a third of it.")
+    check(num_lanczos >= 32, "num_lanczos", "be >= 32", num_lanczos, advice="The fit needs counts up to a third of it.")
     check(num_params > num_lanczos, "num_params", f"exceed num_lanczos = {num_lanczos}", num_params)
     generator = torch.Generator().manual_seed(seed)
     rules = []
@@ -96,8 +96,9 @@ def spectral_dimension(
     highest = min(num_lanczos, num_params / 2) / 3
     mean = counts.mean(axis=0)
     window = (mean >= SMALLEST_COUNT) & (mean <= highest)
-    advice = "Raise num_lanczos; a spectrum with a gap or of few dimensions has no alpha."
-    check(int(window.sum()) >= 8, "the scales in the fit", "be at least 8", int(window.sum()), advice=advice)
+    span = float(mean[window].max() / mean[window].min()) if window.any() else 1.0
+    advice = "A spectrum with a gap or of few dimensions has no alpha; more products see more of it."
+    check(span >= 2, "the counts of eigenvalues in the fit", "span a factor >= 2", round(span, 2), advice=advice)
     x, chosen = np.log(scales[window]), counts[:, window]
     inverse = _dimension(x, chosen.mean(axis=0))
     left_out = [_dimension(x, np.delete(chosen, i, axis=0).mean(axis=0)) for i in range(num_probes)]

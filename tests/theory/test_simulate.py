@@ -95,7 +95,7 @@ def test_a_rule_is_rotation_invariant_if_a_rotated_run_is_the_run_rotated(name):
 def test_the_eigenbasis_is_refused_to_rules_and_decays_that_it_would_change():
     problem = random_plrf(1.0, 0.7, num_features=5, ambient_dim=20, seed=0)
 
-    with pytest.raises(ValueError, match="spec must have a rotation-invariant rule, got 'adana'. Use simulate_featu"):
+    with pytest.raises(ValueError, match=r"spec must have a rotation-invariant rule, got 'adana'\. Use simulate_featu"):
         simulate_modes(problem, AdanaSpec(), num_steps=2, seed=0)
     with pytest.raises(ValueError, match="weight_decay must be 0 in the eigenbasis"):
         simulate_modes(problem, SgdSpec(weight_decay=0.1), num_steps=2, seed=0)
@@ -178,7 +178,14 @@ def test_features_and_experts_have_the_exact_risk(probabilities):
         (
             AdanaSpec(lr=0.05, kappa=0.7, delta=6.0),
             lambda grads: reference.adana.adana(
-                np.zeros((3, 4)), grads, lr=lambda t: 0.05, kappa=0.7, delta=6.0, plus_one=0, eps=1e-8, decay=lambda t: 0
+                np.zeros((3, 4)),
+                grads,
+                lr=lambda t: 0.05,
+                kappa=0.7,
+                delta=6.0,
+                plus_one=0,
+                eps=1e-8,
+                decay=lambda t: 0,
             )[0],
         ),
         (
