@@ -40,12 +40,14 @@ if TYPE_CHECKING:
         log_time_decay,
         log_time_ema,
     )
+    from logclock.theory import gauss_newton_product, gradient_covariance_product, spectral_dimension
 
 _HOMES = {
     "logclock.optim": "ADANA SGD AdamW Dana DanaMK4 DanaStar DanaStarMK4 ScheduledOptimizer from_spec param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",
+    "logclock.theory": "gauss_newton_product gradient_covariance_product spectral_dimension",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -72,9 +74,12 @@ __all__ = [
     "__version__",
     "constant_decay",
     "from_spec",
+    "gauss_newton_product",
+    "gradient_covariance_product",
     "log_time_decay",
     "log_time_ema",
     "param_groups",
+    "spectral_dimension",
 ]
 
 

@@ -34,9 +34,12 @@ PUBLIC = [
     "__version__",
     "constant_decay",
     "from_spec",
+    "gauss_newton_product",
+    "gradient_covariance_product",
     "log_time_decay",
     "log_time_ema",
     "param_groups",
+    "spectral_dimension",
 ]
 
 SUBPACKAGES = [module.name for module in pkgutil.iter_modules(logclock.__path__) if module.ispkg]

@@ -59,10 +59,10 @@ def moments(
     rows: list[Row] = []
     problem = random_plrf(ALPHA, 0.7, num_features=num_features, ambient_dim=RATIO * num_features, seed=0)
     times = [t for t in (10, 100, 300, 1000, 3000) if t <= num_steps]
-    for algorithm in _four(problem, batch_size=1):
+    for seed, algorithm in enumerate(_four(problem, batch_size=1), start=1):
         report(f"moments: {algorithm.name}, {num_runs} runs of {num_steps} updates in the eigenbasis")
         runs = simulate_modes(
-            problem, dana_spec(algorithm), num_steps=num_steps, num_runs=num_runs, seed=1, record_at=times
+            problem, dana_spec(algorithm), num_steps=num_steps, num_runs=num_runs, seed=seed, record_at=times
         )
         exact = exact_risk(problem, algorithm, num_steps=num_steps, record_at=times).risk
         rows += _moment_rows("eigenbasis", algorithm.name, num_features, 1, times, runs.risk, exact)
