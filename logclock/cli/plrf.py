@@ -161,15 +161,14 @@ def exponents(
 
 
 def experiment(name: Name, /, *, out: Path = Path("runs/plrf")) -> int:
-    """Run a whole experiment of the theory and write its table, OUT/NAME.csv.
+    """Run a whole experiment of the theory and write its table, OUT/NAME.csv; exponents.md as well for exponents.
 
     Args:
-        name: spectrum (seconds), slopes (seconds), exponents (minutes), stability, moments, mixture or overlay (a
-            minute each).
+        name: spectrum, slopes, exponents or stability, moments, mixture or overlay; two minutes at most on an idle core.
         out: Directory to write to.
     """
     from logclock.config.registry import suggestion
-    from logclock.recipes.plrf import EXPERIMENTS, write_rows
+    from logclock.recipes.plrf import EXPERIMENTS, SHOWN_WINDOWS, exponent_table, write_rows
     from logclock.recipes.plrf_runs import RUN_EXPERIMENTS
 
     experiments = EXPERIMENTS | RUN_EXPERIMENTS
@@ -178,7 +177,10 @@ def experiment(name: Name, /, *, out: Path = Path("runs/plrf")) -> int:
         raise ValueError(f"unknown experiment {name!r}.{hint} Known: {', '.join(experiments)}.")
     rows = experiments[name](_report)
     _print_rows(rows)
-    return _finish(write_rows(rows, out / f"{name}.csv"))
+    written = [write_rows(rows, out / f"{name}.csv")]
+    if name == "exponents":
+        written.append(_write(out / "exponents.md", exponent_table(rows, windows=SHOWN_WINDOWS)))
+    return _finish(*written)
 
 
 def simulate(

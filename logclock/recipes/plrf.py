@@ -37,8 +37,10 @@ from logclock.theory import (
 
 __all__ = [
     "EXPERIMENTS",
+    "SHOWN_WINDOWS",
     "Row",
     "exponent_rows",
+    "exponent_table",
     "exponents",
     "phase_rows",
     "size_curves",
@@ -69,6 +71,12 @@ MAIN_PROBLEMS = {1.0: (0.3, 0.7, 1.3), 0.7: (0.3, 0.6, 1.0), 1.5: (0.3, 0.8, 1.9
 BELOW_LINE = {0.4: (0.3, 1.0), 0.27: (0.8,)}
 """The same for alpha < 1/2, phases Ib, IVa and IVb, where momentum has nothing to gain."""
 
+SHOWN_WINDOWS = {1.0: 1e12, 0.7: 1e14, 1.5: 1e14, 0.4: 1e12, 0.27: 1e12}
+"""By alpha, where the window of two decades ends that the documentation shows."""
+
+SHARED = ("sgd-m", "schedule-free")
+"""Algorithms whose predictions are SGD's."""
+
 SLOPE_SIZE = 10_000_000
 
 # Divergence near the threshold is slow: in units of d^(2 alpha), horizons of 1e2 find thresholds twice too large.
@@ -97,7 +105,7 @@ def spectrum(report: Report = print, *, num_features: int = 400, num_draws: int 
         rows.append(_comparison("smallest_eigenvalue", alpha, beta, num_features, edge, float(np.mean(edges))))
     alpha, beta, d = 1.0, 0.7, 200
     report(f"spectrum: densities at alpha {alpha:g}, beta {beta:g}, d = {d}")
-    x = np.geomspace(1e-6, 4.0, 2000)
+    x = np.geomspace(1e-6, 4.0, 4000)
     densities = spectral_densities(x, alpha, beta, num_features=d, ambient_dim=RATIO * d)
     j = np.arange(1, RATIO * d + 1, dtype=float)
     learnable = float((j ** (-2 * alpha - 2 * beta)).sum()) - limit_risk(
@@ -312,6 +320,28 @@ def exponent_rows(
     return rows
 
 
+def exponent_table(rows: Sequence[Mapping[str, str | int | float]], *, windows: Mapping[float, float]) -> str:
+    """Return the main table in Markdown: a line per problem, `eta, xi` predicted and measured per algorithm.
+
+    Args:
+        rows: Of `exponents`; values may be texts, as a CSV file gives them.
+        windows: By alpha, the greatest compute of the window to show.
+    """
+    found: dict[tuple[float, float], dict[str, Mapping[str, str | int | float]]] = {}
+    for row in rows:
+        alpha, beta = float(row["alpha"]), float(row["beta"])
+        if float(row["to"]) == windows[alpha]:
+            found.setdefault((alpha, beta), {})[str(row["algorithm"])] = row
+    columns = [(name, kind) for name in ALGORITHMS for kind in (("", "_predicted") if name not in SHARED else ("",))]
+    columns.sort(key=lambda column: (list(ALGORITHMS).index(column[0]), column[1] == ""))
+    heads = [f"{name} {'predicted' if kind else 'measured'}" for name, kind in columns]
+    lines = ["| alpha, beta | phase | " + " | ".join(heads) + " |", "|" + "---|" * (len(columns) + 2)]
+    for (alpha, beta), by_name in found.items():
+        cells = [f"{float(by_name[n]['eta' + k]):.3f}, {float(by_name[n]['xi' + k]):.3f}" for n, k in columns]
+        lines.append(f"| {alpha:g}, {beta:g} | {by_name['sgd']['phase']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def phase_rows() -> list[Row]:
     """Return phase, exponents and their foundation on a grid of (alpha, beta), a row per algorithm."""
     rows: list[Row] = []
@@ -342,8 +372,12 @@ def write_rows(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> P
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return path
+
+
+def _cell(value: str | int | float) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _problem(alpha: float, beta: float, num_features: int) -> LeastSquares:

@@ -4,7 +4,6 @@
 unless said otherwise.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -96,7 +95,7 @@ def mixture(report: Report = print) -> list[Row]:
             probability=p,
         )
         report(f"mixture: p = {p:g} is stable for c3 < {threshold:.3g}")
-        rows.append(_mixture_row("threshold", 1, p, "dana-decaying", threshold, [math.nan] * 4, 0))
+        rows.append(_mixture_row("threshold", 1, p, "dana-decaying", threshold, [""] * 4, 0))
     problem = binned(surrogate_plrf(ALPHA, MIXTURE_BETA, num_features=500, ambient_dim=2000))
     plan: dict[str, tuple[float, Algorithm | Callable[[float], Algorithm]]] = {"sgd": (0.0, sgd(problem))}
     for c3 in (1.0, 0.3, 0.1):
@@ -110,7 +109,7 @@ def mixture(report: Report = print) -> list[Row]:
         for name, (c3, algorithm) in plan.items():
             found = mixture_risk(problem, algorithm, probabilities=probabilities, horizon=1e6)
             report(f"mixture: {num_experts} experts, {name}: {found.num_diverged} diverge")
-            risks = [float(risk) for risk in found.total.at(np.array([1e3, 1e4, 1e5, 1e6]))]
+            risks = [float(f"{risk:.4g}") for risk in found.total.at(np.array([1e3, 1e4, 1e5, 1e6]))]
             rows.append(_mixture_row("risk", num_experts, probabilities[-1], name, c3, risks, found.num_diverged))
     return rows
 
@@ -193,7 +192,13 @@ def _moment_rows(
 
 
 def _mixture_row(
-    kind: str, num_experts: int, probability: float, name: str, c3: float, risks: list[float], num_diverged: int
+    kind: str,
+    num_experts: int,
+    probability: float,
+    name: str,
+    c3: float,
+    risks: list[float] | list[str],
+    num_diverged: int,
 ) -> Row:
     return {
         "kind": kind,
@@ -201,7 +206,7 @@ def _mixture_row(
         "least_probability": float(f"{probability:.4g}"),
         "algorithm": name,
         "c3": float(f"{c3:.4g}"),
-        "c3_over_root_p": float(f"{c3 / probability**0.5:.3g}") if kind == "threshold" else math.nan,
-        **{f"risk_1e{k}": float(f"{risk:.4g}") for k, risk in zip((3, 4, 5, 6), risks, strict=True)},
+        "c3_over_root_p": float(f"{c3 / probability**0.5:.3g}") if kind == "threshold" else "",
+        **{f"risk_1e{k}": risk for k, risk in zip((3, 4, 5, 6), risks, strict=True)},
         "num_diverged": num_diverged,
     }
