@@ -164,7 +164,7 @@ def experiment(name: Name, /, *, out: Path = Path("runs/plrf")) -> int:
     """Run a whole experiment of the theory and write its table, OUT/NAME.csv; exponents.md as well for exponents.
 
     Args:
-        name: spectrum, slopes, exponents or stability, moments, mixture or overlay; two minutes at most on an idle core.
+        name: spectrum, slopes, exponents, stability, moments or mixture; two minutes at most on an idle core.
         out: Directory to write to.
     """
     from logclock.config.registry import suggestion

@@ -1,10 +1,10 @@
-"""Do stochastic runs agree with the exact moments, and what do experts do to momentum? Experiments E1, E6 and E7.
+"""Do stochastic runs agree with the exact moments, and what do experts do to momentum? Experiments E1 and E6.
 
 `logclock plrf experiment NAME --out experiments/2026-11-24-plrf` writes the tables. Alpha is 1 and the batch 1 example
 unless said otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from logclock.theory import (
     dana_constant,
     dana_decaying,
     exact_risk,
-    geometric_steps,
     random_features,
     random_plrf,
     sgd,
@@ -29,7 +28,7 @@ from logclock.theory import (
 from logclock.theory.moe_plrf import expert_clock, expert_probabilities, mixture_risk
 from logclock.theory.simulate import Lanes, dana_spec, simulate_modes
 
-__all__ = ["RUN_EXPERIMENTS", "mixture", "moments", "overlay"]
+__all__ = ["RUN_EXPERIMENTS", "mixture", "moments"]
 
 ALPHA = 1.0
 KAPPA = 1 / (2 * ALPHA)
@@ -114,33 +113,9 @@ def mixture(report: Report = print) -> list[Row]:
     return rows
 
 
-def overlay(report: Report = print, *, num_features: int = 400, num_steps: int = 100_000, seed: int = 0) -> list[Row]:
-    """E7: single runs of SGD, DANA-constant and DANA-decaying over their exact expected risk, beta = 0.7.
-
-    Args:
-        report: Told what is done.
-        num_features: d; v = 4 d.
-        num_steps: Updates.
-        seed: Of the features and the data.
-    """
-    rows: list[Row] = []
-    problem = random_plrf(ALPHA, 0.7, num_features=num_features, ambient_dim=RATIO * num_features, seed=seed)
-    times = geometric_steps(num_steps)[1:]
-    for algorithm in (sgd(problem), dana_constant(problem), dana_decaying(problem, kappa=KAPPA)):
-        report(f"overlay: {algorithm.name}, one run of {num_steps} updates at d = {num_features}")
-        run = simulate_modes(problem, dana_spec(algorithm), num_steps=num_steps, seed=seed, record_at=times)
-        exact = exact_risk(problem, algorithm, num_steps=num_steps, record_at=times).risk
-        rows += [
-            {"algorithm": algorithm.name, "time": t, "run": float(f"{p:.5g}"), "exact": float(f"{q:.5g}")}
-            for t, p, q in zip(times, run.risk[0], exact, strict=True)
-        ]
-    return rows
-
-
 RUN_EXPERIMENTS: dict[str, Callable[[Report], list[Row]]] = {
     "moments": moments,
     "mixture": mixture,
-    "overlay": overlay,
 }
 
 
@@ -197,7 +172,7 @@ def _mixture_row(
     probability: float,
     name: str,
     c3: float,
-    risks: list[float] | list[str],
+    risks: Sequence[float | str],
     num_diverged: int,
 ) -> Row:
     return {

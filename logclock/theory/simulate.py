@@ -161,10 +161,10 @@ def simulate_features(
     settings |= {"shares": shares.tolist(), "dtype": np.dtype(dtype).name, "weight": float(features.weight.sum())}
     saved = _Checkpoint(checkpoint, content_hash(settings), [theta, *(a for g, _ in groups for a in g.states.values())])
     done, recorded = saved.load()
-    rows = [order.index(label) for label in specs]
+    lane_of = [order.index(label) for label in specs]
 
     def record(t: int) -> None:
-        recorded[t] = (source.risk(theta) @ shares)[rows]
+        recorded[t] = (source.risk(theta) @ shares)[lane_of]
 
     if done == 0 and 0 in wanted:
         record(0)
@@ -261,7 +261,7 @@ class _Checkpoint:
         if self.path is None or done is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f"array{i}": array for i, array in enumerate(self.arrays)}
+        arrays: dict[str, Any] = {f"array{i}": array for i, array in enumerate(self.arrays)}
         partial = self.path.with_suffix(".partial.npz")
         np.savez(
             partial,

@@ -158,10 +158,8 @@ def _through_jacobian(outputs: torch.Tensor, params: list[torch.Tensor], middle:
     pulled = torch.autograd.grad(outputs, params, dual, create_graph=True, materialize_grads=True)
 
     def product(vector: torch.Tensor) -> torch.Tensor:
-        parts = [
-            part.view_as(param)
-            for part, param in zip(vector.split([param.numel() for param in params]), params, strict=True)
-        ]
+        ends = np.cumsum([param.numel() for param in params]).tolist()
+        parts = [vector[end - param.numel() : end].view_as(param) for end, param in zip(ends, params, strict=True)]
         (tangent,) = torch.autograd.grad(pulled, dual, parts, retain_graph=True)
         grads = torch.autograd.grad(outputs, params, middle(tangent), retain_graph=True, materialize_grads=True)
         return torch.cat([grad.reshape(-1) for grad in grads])

@@ -45,15 +45,6 @@ def test_the_moments_of_both_forms_are_those_of_the_runs():
         assert abs(row["standard_errors"]) < 4
 
 
-def test_the_overlay_has_a_run_and_its_expectation_at_every_time():
-    rows = plrf_runs.overlay(lambda line: None, num_features=10, num_steps=500)
-
-    assert {row["algorithm"] for row in rows} == {"sgd", "dana-constant", "dana-decaying"}
-    last = [row for row in rows if row["time"] == 500]
-    for row in last:  # one run at the noise floor scatters by its own size
-        assert 0.2 < row["run"] / row["exact"] < 5
-
-
 @pytest.mark.slow
 def test_the_thresholds_of_a_mixture_fall_with_the_root_of_the_probability(tmp_path):
     assert main(["plrf", "experiment", "mixture", "--out", str(tmp_path)]) == 0
