@@ -26,7 +26,17 @@ from logclock.recipes.plrf import Row
 from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaStarMk4Spec, Spec
 from logclock.theory import RandomFeatures, expert_probabilities, random_features, simulate_features
 
-__all__ = ["BASELINE", "CONDITIONS", "Condition", "final_risks", "hummingbird", "load_condition", "optimizers", "rows"]
+__all__ = [
+    "BASELINE",
+    "CONDITIONS",
+    "Condition",
+    "final_risks",
+    "hummingbird",
+    "load_condition",
+    "optimizers",
+    "rows",
+    "table",
+]
 
 ALPHA, BETA = 1.0, -0.3
 PEAK_LR = 1e-3
@@ -210,6 +220,25 @@ def final_risks(data: Mapping[str, Any]) -> dict[tuple[str, float | None], float
         method, _, kappa = label.partition(" kappa ")
         found[method, float(kappa) if kappa else None] = float("inf") if curve[-1] is None else curve[-1]
     return found
+
+
+def table(data: Mapping[str, Any]) -> str:
+    """Return final risks as a Markdown table, a line per method and a column per kappa; a dash where none was run."""
+    found = final_risks(data)
+    kappas = sorted({kappa for _, kappa in found if kappa is not None})
+    lines = [
+        f"| method | {' | '.join(f'{kappa:g}' for kappa in kappas)} |",
+        "|---" * (1 + len(kappas)) + "|",
+        f"| {BASELINE} | " + " | ".join([_shown(found[BASELINE, None])] * len(kappas)) + " |",
+    ]
+    for method in dict.fromkeys(method for method, kappa in found if kappa is not None):
+        cells = [_shown(found[method, kappa]) if (method, kappa) in found else "-" for kappa in kappas]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(risk: float) -> str:
+    return f"{risk:.4f}" if risk < 1 else f"{risk:.3g}"
 
 
 def rows(name: str, data: Mapping[str, Any]) -> list[Row]:

@@ -1,4 +1,10 @@
-"""Theory: why logarithmic-time momentum works, on a problem whose risk is known exactly."""
+"""Theory: why logarithmic-time momentum works, on a problem whose risk is known exactly.
+
+What needs torch, runs of the optimizers and products with a model's curvature, is loaded on first use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from logclock.theory.algorithm import (
     ALGORITHMS,
@@ -41,13 +47,6 @@ from logclock.theory.plrf import (
     sample_gradient,
     surrogate_plrf,
 )
-from logclock.theory.simulate import Simulation, dana_spec, simulate_features, simulate_modes
-from logclock.theory.spectral_dimension import (
-    SpectralDimension,
-    gauss_newton_product,
-    gradient_covariance_product,
-    spectral_dimension,
-)
 from logclock.theory.spectrum import (
     Densities,
     limit_risk,
@@ -57,6 +56,22 @@ from logclock.theory.spectrum import (
     stieltjes,
 )
 from logclock.theory.stability import is_stable, kernel_norm, resolved_modes, stability_threshold
+
+if TYPE_CHECKING:
+    from logclock.theory.curvature import (
+        SpectralDimension,
+        gauss_newton_product,
+        gradient_covariance_product,
+        spectral_dimension,
+    )
+    from logclock.theory.simulate import Simulation, dana_spec, simulate_features, simulate_modes
+
+_HOMES = {
+    "logclock.theory.curvature": "SpectralDimension gauss_newton_product gradient_covariance_product "
+    "spectral_dimension",
+    "logclock.theory.simulate": "Simulation dana_spec simulate_features simulate_modes",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "ALGORITHMS",
@@ -120,3 +135,9 @@ __all__ = [
     "target_forcing",
     "time_slope",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'logclock.theory' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

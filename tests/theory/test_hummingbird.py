@@ -3,10 +3,12 @@
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from logclock.cli.plrf import hummingbird as command
+from logclock.config import to_dict
 from logclock.recipes import hummingbird as recipe
 from logclock.recipes.hummingbird import BASELINE, CONDITIONS, final_risks, load_condition, optimizers
 
@@ -84,13 +86,37 @@ def test_the_command_writes_tables_and_a_figure_and_does_nothing_twice(tmp_path,
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert command(("dense",), out=tmp_path) == 0
 
-    assert sorted(first) == ["dense.json", "hummingbird.csv", "hummingbird.svg"]
+    assert sorted(first) == ["dense.json", "dense.md", "hummingbird.csv", "hummingbird.svg"]
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert "dense.json is there already" in capsys.readouterr().out
     rows = list(csv.DictReader(first["hummingbird.csv"].decode().splitlines()))
     assert len(rows) == len(json.loads(first["dense.json"])["risk"]) == 7
     assert float(rows[0]["over_adamw"]) == 1.0
     assert rows[0]["updates"] == "60"
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_the_page_has_the_tables_of_the_results(name):
+    root = Path(__file__).parents[2]
+    results = root / "experiments" / "2026-11-24-plrf"
+    data = load_condition(results / f"{name}.json")
+
+    assert data["condition"] == to_dict(CONDITIONS[name])
+    assert (results / f"{name}.md").read_text() == recipe.table(data)
+    assert recipe.table(data) in (root / "docs" / "hummingbird.md").read_text()
+
+
+def test_the_committed_results_show_the_studys_pattern():
+    results = Path(__file__).parents[2] / "experiments" / "2026-11-24-plrf"
+    dense, sparse = (final_risks(load_condition(results / f"{name}.json")) for name in ("dense", "sparse"))
+
+    adana = {kappa: risk for (method, kappa), risk in dense.items() if method == "adana"}
+    assert min(adana, key=adana.get) in (0.6, 0.7)
+    assert all(adana[kappa] > dense[BASELINE, None] for kappa in (0.0, 0.1, 0.2, 0.3))
+    assert all(dense["dana-mk4 clip 0.25", kappa] < dense[BASELINE, None] for kappa in (0.0, 0.2, 0.4, 0.6))
+    for kappa in (0.0, 0.5, 0.6, 0.8, 1.0):
+        assert sparse["adana", kappa] > sparse[BASELINE, None] > sparse["dana-star-mk4 clip 0.5", kappa]
+    assert sparse["dana-mk4 clip 0.5", 0.6] > sparse[BASELINE, None]
 
 
 def test_an_unknown_condition_is_named():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from logclock.theory.spectral_dimension import (
+from logclock.theory.curvature import (
     gauss_newton_product,
     gradient_covariance_product,
     spectral_dimension,
