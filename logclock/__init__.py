@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         AdamW,
         AdaptiveWarmup,
         AdEMAMix,
+        Dana,
         DanaMK4,
         DanaStar,
         DanaStarMK4,
@@ -49,13 +50,15 @@ if TYPE_CHECKING:
         log_time_decay,
         log_time_ema,
     )
+    from logclock.theory import gauss_newton_product, gradient_covariance_product, spectral_dimension
 
 _HOMES = {
-    "logclock.optim": "ADANA SGD SOAP AdEMAMix AdamW AdaptiveWarmup DanaMK4 DanaStar DanaStarMK4 LaProp Lion Muon "
+    "logclock.optim": "ADANA SGD SOAP AdEMAMix AdamW AdaptiveWarmup Dana DanaMK4 DanaStar DanaStarMK4 LaProp Lion Muon "
     "NAdamW NormSGD ScheduledOptimizer Signum from_spec matrix_param_groups param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",
+    "logclock.theory": "gauss_newton_product gradient_covariance_product spectral_dimension",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -68,6 +71,7 @@ __all__ = [
     "AdaptiveWarmup",
     "Constant",
     "Cosine",
+    "Dana",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",
@@ -90,10 +94,13 @@ __all__ = [
     "__version__",
     "constant_decay",
     "from_spec",
+    "gauss_newton_product",
+    "gradient_covariance_product",
     "log_time_decay",
     "log_time_ema",
     "matrix_param_groups",
     "param_groups",
+    "spectral_dimension",
 ]
 
 

@@ -214,11 +214,12 @@ def test_every_command_line_is_understood(page, command):
     """It parses, with every option known; nothing is run."""
     tyro = pytest.importorskip("tyro")
     from logclock.cli.commands import COMMANDS, DATA_COMMANDS
+    from logclock.cli.plrf import PLRF_COMMANDS
 
     words = shlex.split(command, comments=True)[1:]
-    commands = COMMANDS
-    if words[0] == "data":
-        commands, words = DATA_COMMANDS, words[1:]
+    commands, groups = COMMANDS, {"data": DATA_COMMANDS, "plrf": PLRF_COMMANDS}
+    if words[0] in groups:
+        commands, words = groups[words[0]], words[1:]
     function = commands[words[0]]
     called = []
 

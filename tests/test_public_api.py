@@ -20,6 +20,7 @@ PUBLIC = [
     "AdaptiveWarmup",
     "Constant",
     "Cosine",
+    "Dana",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",
@@ -42,10 +43,13 @@ PUBLIC = [
     "__version__",
     "constant_decay",
     "from_spec",
+    "gauss_newton_product",
+    "gradient_covariance_product",
     "log_time_decay",
     "log_time_ema",
     "matrix_param_groups",
     "param_groups",
+    "spectral_dimension",
 ]
 
 SUBPACKAGES = [module.name for module in pkgutil.iter_modules(logclock.__path__) if module.ispkg]

@@ -21,7 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 from logclock import schedules as sch
 from logclock.backends import loop
 from logclock.recipes.conventions import study_optimizer, study_schedule
-from logclock.rules import DanaStarMk4Spec, DanaStarSpec, SgdSpec, Spec
+from logclock.rules import DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec, Spec
 from logclock.schedules import Schedule
 
 matplotlib.use("Agg")
@@ -114,6 +114,38 @@ def sgd_panels() -> list[Panel]:
             "momentum",
             {"momentum": of("momentum"), "grad_weight": of("grad_weight")},
             scales=SEMILOG,
+        ),
+    ]
+
+
+def dana_panels() -> list[Panel]:
+    """Return the panels of DANA: its coefficients, and the step along a gradient that never changes."""
+    by_kappa = {kappa: DanaSpec(lr=1.0, kappa=kappa) for kappa in (0.5, 0.75, 1.0)}
+
+    def step(spec: DanaSpec) -> Curve:
+        # a constant gradient sums to y = t / (delta + 1) up to terms that fall with t
+        def total(t: float) -> float:
+            values = spec.scalars(t)
+            return float(values["gamma2"] + values["gamma3"] * t / (spec.delta + 1))
+
+        return total
+
+    def of(name: str) -> dict[str, Curve]:
+        return {
+            f"kappa {kappa:g}": lambda t, s=spec: float(s.scalars(t)[name])
+            for kappa, spec in by_kappa.items()
+        }
+
+    damping = by_kappa[0.5]
+    return [
+        Panel(
+            "forgotten per update, Delta(t)",
+            {"delta 6": lambda t: float(damping.scalars(t)["damping"])},
+        ),
+        Panel("gamma3(t)", of("gamma3")),
+        Panel(
+            "step along a constant gradient, SGD = 1",
+            {f"kappa {kappa:g}": step(spec) for kappa, spec in by_kappa.items()},
         ),
     ]
 
@@ -345,6 +377,7 @@ OPTIMIZERS: dict[str, Callable[[], list[Panel]]] = {
     "soap": lambda: matrix_panels("soap"),
     "normsgd": normsgd_panels,
     "adana": adana_panels,
+    "dana": dana_panels,
     "dana-mk4": dana_mk4_panels,
     "dana-star": lambda: star_panels("dana-star", DanaStarSpec),
     "dana-star-mk4": lambda: star_panels("dana-star-mk4", DanaStarMk4Spec),

@@ -399,6 +399,11 @@ def data() -> int:
     raise AssertionError("entry.main hands `data ...` to DATA_COMMANDS")
 
 
+def plrf() -> int:
+    """Compute risks, phases and exponents on power-law random features: plrf risk, plrf exponents, ..."""
+    raise AssertionError("entry.main hands `plrf ...` to PLRF_COMMANDS")
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "ladder": ladder,
@@ -407,6 +412,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "show": show,
     "list": list_names,
     "data": data,
+    "plrf": plrf,
 }
 
 DATA_COMMANDS: dict[str, Callable[..., int]] = {"get": data_get, "prepare": data_prepare, "list": data_list}

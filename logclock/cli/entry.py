@@ -35,10 +35,12 @@ def _run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the command line needs tyro. Run: pip install 'logclock[bench]'.") from error
     from logclock.cli.commands import COMMANDS, DATA_COMMANDS
+    from logclock.cli.plrf import PLRF_COMMANDS
 
     commands, prog = COMMANDS, "logclock"
-    if arguments[:1] == ["data"]:
-        commands, prog, arguments = DATA_COMMANDS, "logclock data", arguments[1:]
+    groups = {"data": DATA_COMMANDS, "plrf": PLRF_COMMANDS}
+    if arguments and arguments[0] in groups:
+        commands, prog, arguments = groups[arguments[0]], f"logclock {arguments[0]}", arguments[1:]
     code: int | None = tyro.extras.subcommand_cli_from_dict(
         commands,
         prog=prog,

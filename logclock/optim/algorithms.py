@@ -15,6 +15,7 @@ __all__ = [
     "SOAP",
     "AdEMAMix",
     "AdamW",
+    "Dana",
     "DanaMK4",
     "DanaStar",
     "DanaStarMK4",
@@ -82,6 +83,10 @@ class Signum(AlgorithmOptimizer, algorithm="signum"):
 
 
 class ADANA(AlgorithmOptimizer, algorithm="adana"):
+    pass
+
+
+class Dana(AlgorithmOptimizer, algorithm="dana"):
     pass
 
 

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import html
+import importlib.resources
 import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["FAINT", "INK", "STAND_INS", "Drawing", "Style", "axes_grid", "draw", "settings", "styles"]
+__all__ = ["FAINT", "INK", "STAND_INS", "Drawing", "Style", "axes_grid", "draw", "settings", "standalone", "styles"]
 
 # Colours in a figure are stand-ins that the page's stylesheet resolves, so one drawing serves light and dark pages.
 INK, FAINT = "#010101", "#020202"
@@ -133,6 +134,15 @@ def draw(figure: Any, *, name: str, title: str, caption: str) -> Drawing:
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return Drawing(name=name, title=title, caption=caption, svg=_inline(buffer.getvalue(), name, title), figure=figure)
+
+
+def standalone(drawing: Drawing) -> str:
+    """Return a drawing as an SVG for documents, in the page's colours, light or dark as the reader prefers."""
+    sheet = importlib.resources.files("logclock.report").joinpath("page.css").read_text(encoding="utf-8")
+    variables = sheet[: sheet.index("* {")]  # the two :root blocks, which only define colours and type
+    style = f"<style>{' '.join(variables.split())} svg {{ color: var(--ink); }}</style>"
+    opening, rest = drawing.svg.split(">", 1)
+    return f'{opening} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
 
 
 def _inline(svg: str, name: str, title: str) -> str:

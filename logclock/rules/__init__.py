@@ -3,6 +3,7 @@
 from logclock.rules.adamw import AdamwSpec
 from logclock.rules.adana import AdanaSpec
 from logclock.rules.ademamix import AdemamixSpec
+from logclock.rules.dana import DanaSpec
 from logclock.rules.dana_mk4 import DanaMk4Spec
 from logclock.rules.dana_star import DanaStarSpec
 from logclock.rules.dana_star_mk4 import DanaStarMk4Spec
@@ -22,6 +23,7 @@ __all__ = [
     "AdanaSpec",
     "AdemamixSpec",
     "DanaMk4Spec",
+    "DanaSpec",
     "DanaStarMk4Spec",
     "DanaStarSpec",
     "LapropSpec",

@@ -27,6 +27,9 @@ from logclock.cli import main
             ["report", "nowhere"],
             "no ledger at nowhere/ledger.jsonl. Give the --out directory of a comparison or a ladder.",
         ),
+        (["plrf", "risk", "--algorithms", "sdg"], "unknown algorithm 'sdg'. Did you mean 'sgd'"),
+        (["plrf", "risk", "--alpha", "0.2", "--beta", "0.2"], "2 (alpha + beta) must exceed 1, got 0.8."),
+        (["plrf", "experiment", "slope"], "unknown experiment 'slope'. Did you mean 'slopes'?"),
         (["data", "get", "essential"], "unknown corpus 'essential'. Did you mean 'essentials'?"),
     ],
 )
@@ -54,11 +57,13 @@ def test_what_cannot_be_parsed_is_exit_code_2(capsys, arguments):
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
-        (["--help"], ["compare", "train", "report", "show", "list", "data"]),
+        (["--help"], ["compare", "train", "report", "show", "list", "data", "plrf"]),
         (["compare", "--help"], ["--lr-sweep", "--seeds", "--out", "--jobs", "The first one is the baseline."]),
         (["train", "--help"], ["--optimizer", "--resume", "--set PATH=VALUE", "130 stopped by a signal"]),
         (["data", "--help"], ["get", "prepare", "list"]),
         (["data", "prepare", "--help"], ["SOURCE", "--tokenizer", "--vocab-size"]),
+        (["plrf", "--help"], ["risk", "phase-diagram", "exponents", "experiment"]),
+        (["plrf", "risk", "--help"], ["--alpha", "--algorithms ALGORITHM ...", "--seed", "--out"]),
         (["report", "--help"], ["OUT"]),
         (["show", "--help"], ["--json"]),
     ],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import reference.adamw
 import reference.adana
 import reference.ademamix
+import reference.dana
 import reference.dana_star
 import reference.laprop
 import reference.lion
@@ -101,6 +102,13 @@ CASES = {
         {"kappa": 0.8, "delta": 6.0},
         _ref(reference.adana.adana, kappa=0.8, delta=6.0, plus_one=0, eps=1e-8),
         8,
+    ),
+    "dana": Case(
+        optim.Dana,
+        {"kappa": 0.6, "delta": 4.0, "c3": 0.75},
+        _ref(reference.dana.dana, kappa=0.6, delta=4.0, c3=0.75),
+        4,
+        coupled=True,
     ),
     "dana-mk4": Case(
         optim.DanaMK4,

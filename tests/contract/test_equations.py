@@ -9,7 +9,7 @@ from reference.adana import adana as adana_reference
 from reference.schedules import cooled_weight, newest_weight
 
 from logclock import ADANA, AdamW, DanaMK4, DanaStarMK4, log_time_decay
-from logclock.optim import SGD
+from logclock.optim import SGD, Dana
 from logclock.rules import Spec
 from logclock.schedules import Cosine, MemoryCooldown, log_time_ema
 
@@ -183,7 +183,7 @@ def test_descends_a_parabola_and_rosenbrock(case):
     ):
         param = torch.nn.Parameter(start.double().reshape(1, 2) if case.matrices_only else start.double())
         schedule = Cosine(total_steps=2500)
-        lr = 1e-3 if case.build is SGD else 2e-2
+        lr = 1e-3 if case.build in (SGD, Dana) else 2e-2
         optimizer = case.build([param], lr=lr, weight_decay=0.0, **case.settings)
 
         for step in range(1, 2501):

@@ -1,9 +1,10 @@
 import re
+import xml.etree.ElementTree as ElementTree
 
 import matplotlib
 import pytest
 
-from logclock.report.drawing import INK, axes_grid, draw, settings, styles
+from logclock.report.drawing import INK, axes_grid, draw, settings, standalone, styles
 
 
 def _drawing(name="sample", **changes):
@@ -43,6 +44,17 @@ def test_colours_and_type_are_those_of_the_page():
     assert INK not in svg
     assert "DejaVu" not in svg
     assert "var(--sans)" in svg
+
+
+def test_a_drawing_can_be_a_file_of_its_own_in_the_colours_of_the_page():
+    svg = standalone(_drawing())
+
+    root = ElementTree.fromstring(svg)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    defined = set(re.findall(r"(--[\w-]+):", svg))
+    assert set(re.findall(r"var\((--[\w-]+)\)", svg)) <= defined
+    assert "prefers-color-scheme: dark" in svg
+    assert svg.count("http") == 1  # the name of the format, which is no address
 
 
 def test_text_is_escaped_and_not_read_as_mathematics():

@@ -1,0 +1,13 @@
+"""DANA in the general form of specs/dana-plrf.md 2.1, with the DANA-decaying coefficients."""
+
+import numpy as np
+
+
+def dana(theta, grads, *, lr, kappa, delta, c3, decay):
+    """gamma1 = 1, gamma2 = lr, gamma3 = c3 lr t^-kappa, the new y in the step; t = 1 at the first update."""
+    y = np.zeros_like(theta)
+    for t, g in enumerate(grads, start=1):
+        forget = delta / (delta + t)
+        y = (1 - forget) * y + g
+        theta = (1 - decay(t)) * theta - lr(t) * g - c3 * lr(t) * t**-kappa * y
+    return theta, y
