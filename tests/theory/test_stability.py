@@ -9,6 +9,7 @@ from logclock.theory import (
     binned_surrogate,
     dana_constant,
     dana_decaying,
+    gradient_step,
     is_stable,
     kernel_norm,
     log_time_risk,
@@ -104,3 +105,13 @@ def test_a_bracket_without_the_threshold_is_refused():
 
     with pytest.raises(ValueError, match=r"bracket must be stable at its first value and unstable at its second"):
         stability_threshold(lambda c3: dana_constant(problem, c3=c3), problem, horizon=1e6, bracket=(0.01, 0.02))
+
+
+@pytest.mark.parametrize(("alpha", "documented"), [(0.7, 7.0), (1.0, 4.3), (1.5, 3.1)])
+def test_the_documented_rule_follows_from_the_resolved_modes(alpha, documented):
+    problem = problem_of(alpha, 10**7)
+    step = gradient_step(problem)
+
+    modes = resolved_modes(problem, gamma2=step, damping=6 / (6 + 1e5))
+
+    assert (2 - step * problem.trace) * 1e5 ** (1 / (2 * alpha)) / modes == pytest.approx(documented, abs=0.05)
