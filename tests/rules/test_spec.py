@@ -14,6 +14,7 @@ from logclock.rules import (
     AdanaSpec,
     AdemamixSpec,
     DanaMk4Spec,
+    DanaSpec,
     DanaStarMk4Spec,
     DanaStarSpec,
     LapropSpec,
@@ -67,6 +68,16 @@ CASES = {
     "lion": LionSpec(**EMAS, **SHARED | {"decay_coupling": "independent"}),
     "signum": SignumSpec(ema1=EMAS["ema1"], nesterov=True, **SHARED | {"decay_coupling": "independent"}),
     "adana": AdanaSpec(**SHARED, **EMAS, **GAIN, **ADANA),
+    "dana": DanaSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        kappa=0.75,
+        delta=4.0,
+        c3=0.25,
+        gamma1=0.5,
+        gamma2=LinearRamp(start=1.0, end=0.5, steps=1e4),
+        gamma3=0.125,
+        damping=InverseTime(scale=1.0, offset=1.0),
+    ),
     "dana-mk4": DanaMk4Spec(**SHARED | {"decay_order": "before"}, **EMAS, **GAIN, **ADANA, clip_snr=None),
     "dana-star": DanaStarSpec(**SHARED, **EMAS, **ADANA, clip_grad=None),
     "dana-star-mk4": DanaStarMk4Spec(
@@ -171,7 +182,7 @@ def test_the_scalars_are_finite_numbers_at_any_age(name, t):
 def test_an_unknown_optimizer_is_answered_with_the_closest():
     message = (
         r"unknown optimizer 'adanna'\. Did you mean 'adana'.*\? "
-        "Known: adamw, adana, ademamix, dana-mk4, dana-star, dana-star-mk4"
+        "Known: adamw, adana, ademamix, dana, dana-mk4, dana-star, dana-star-mk4"
     )
     with pytest.raises(ValueError, match=message):
         from_dict(Spec, {"name": "adanna"})
@@ -280,8 +291,8 @@ BAD_VALUES = [
     ({"ema_slow": 1.5}, r"ema_slow must lie in \(0, 1\], got 1\.5\. It is 1 - beta"),
     ({"decay_coupling": "loose"}, "decay_coupling must be 'independent' or 'coupled', got 'loose'"),
     ({"decay_order": "during"}, "decay_order must be 'before' or 'after', got 'during'"),
-    ({"kappa": 1.5}, r"kappa must lie in \[0, 1\], got 1\.5\. kappa = 1 means no growth"),
-    ({"kappa": -0.1}, r"kappa must lie in \[0, 1\], got -0\.1"),
+    ({"kappa": 1.5, "eps": 1e-8}, r"kappa must lie in \[0, 1\], got 1\.5\. kappa = 1 means no growth"),
+    ({"kappa": -0.1, "eps": 1e-8}, r"kappa must lie in \[0, 1\], got -0\.1"),
     ({"delta": 0.0}, r"delta must be > 0, got 0\.0\. The average remembers about t / delta updates\."),
     ({"gain_offset": -1.0}, r"gain_offset must be >= 0, got -1\.0"),
     ({"clip_snr": 0.0}, r"clip_snr must be > 0 or None, got 0\.0"),
