@@ -201,3 +201,16 @@ def test_the_page_names_functions_that_exist():
 
     assert len(named) >= 15
     assert [name for name in sorted(named) if name not in logclock.theory.__all__] == []
+
+
+def test_the_page_shows_the_map_of_phases():
+    pytest.importorskip("matplotlib")
+    from logclock.cli.plrf_figures import phase_drawing
+    from logclock.report.drawing import standalone
+
+    words = re.compile(r"<text[^>]*>([^<]+)</text>")
+    kept = (ROOT / "docs" / "figures" / "phase-diagram.svg").read_text(encoding="utf-8")
+
+    # the same labels; the paths may differ by the version of matplotlib
+    assert set(words.findall(kept)) == set(words.findall(standalone(phase_drawing())))
+    assert {"Ia", "Ib", "Ic", "II", "III", "IVa", "IVb"} <= set(words.findall(kept))
