@@ -16,6 +16,7 @@ from logclock.recipes.plrf import (
     slopes,
     spectrum,
 )
+from logclock.recipes.plrf_runs import RUN_EXPERIMENTS
 from logclock.theory import compute_envelope
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,22 @@ def agree(made, kept):
 
 
 def test_every_experiment_has_its_table():
-    assert sorted(EXPERIMENTS) == sorted(path.stem for path in RESULTS.glob("*.csv") if path.stem != "phase-diagram")
+    of_commands = {"phase-diagram", "simulate", "hummingbird"}
+
+    assert sorted(EXPERIMENTS | RUN_EXPERIMENTS) == sorted({p.stem for p in RESULTS.glob("*.csv")} - of_commands)
+
+
+def test_the_committed_runs_have_the_exact_moments():
+    for row in committed("moments"):
+        # at t = 10 single runs dominate the mean of 200, which then has no standard error to speak of
+        assert float(row["time"]) < 100 or abs(float(row["standard_errors"])) < 4
+
+
+def test_the_committed_thresholds_fall_with_the_root_of_the_probability():
+    scaled = [float(row["c3_over_root_p"]) for row in committed("mixture") if row["kind"] == "threshold"]
+
+    assert len(scaled) == 4
+    assert max(scaled[1:]) / min(scaled[1:]) < 1.05  # p = 1 has a constant of its own
 
 
 # E4, specs/dana-plrf.md 4.5 and 5.1: (eta, xi) measured elsewhere with the same method, on [1e10, 1e12] for alpha = 1

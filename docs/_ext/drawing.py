@@ -121,6 +121,7 @@ def sgd_panels() -> list[Panel]:
 def dana_panels() -> list[Panel]:
     """Return the panels of DANA: its coefficients, and the step along a gradient that never changes."""
     by_kappa = {kappa: DanaSpec(lr=1.0, kappa=kappa) for kappa in (0.5, 0.75, 1.0)}
+    multiplier = study_schedule(TOTAL_STEPS)
 
     def step(spec: DanaSpec) -> Curve:
         # a constant gradient sums to y = t / (delta + 1) up to terms that fall with t
@@ -146,6 +147,15 @@ def dana_panels() -> list[Panel]:
         Panel(
             "step along a constant gradient, SGD = 1",
             {f"kappa {kappa:g}": step(spec) for kappa, spec in by_kappa.items()},
+        ),
+        Panel(
+            "steps under the study's schedule, peak 0.1",
+            {
+                name: lambda t, name=name: float(
+                    by_kappa[0.5].scalars(t, 0.1 * multiplier(t))[name]
+                )
+                for name in ("gamma2", "gamma3")
+            },
         ),
     ]
 
