@@ -199,8 +199,8 @@ def adam_like_panels(name: str, weights: dict[str, str]) -> list[Panel]:
     ]
 
 
-def sign_panels(name: str) -> list[Panel]:
-    """Return the panels of an optimizer that takes signs: the learning rate is the step."""
+def fixed_panels(name: str) -> list[Panel]:
+    """Return the panels of an optimizer with fixed memories: their weights, and its decay."""
     spec = study(name)
     emas = {
         ema: scalar(spec, ema)
@@ -213,16 +213,10 @@ def sign_panels(name: str) -> list[Panel]:
     ]
 
 
-def matrix_panels(name: str) -> list[Panel]:
-    """Return the panels of an optimizer of hidden matrices."""
-    return [multiplier_panel(), *sign_panels(name)]
-
-
 def normsgd_panels() -> list[Panel]:
     """Return the panels of NormSGD: the learning rate is the length of a step."""
     spec = study("normsgd")
     return [
-        multiplier_panel(),
         Panel("momentum", {"mu": scalar(spec, "momentum")}),
         Panel("removed by decay per update", {"4 / T": scalar(spec, "decay")}),
     ]
@@ -381,10 +375,10 @@ OPTIMIZERS: dict[str, Callable[[], list[Panel]]] = {
         "laprop", {"correction1": "correction1", "correction2": "correction2"}
     ),
     "ademamix": ademamix_panels,
-    "lion": lambda: sign_panels("lion"),
-    "signum": lambda: sign_panels("signum"),
-    "muon": lambda: matrix_panels("muon"),
-    "soap": lambda: matrix_panels("soap"),
+    "lion": lambda: fixed_panels("lion"),
+    "signum": lambda: fixed_panels("signum"),
+    "muon": lambda: fixed_panels("muon"),
+    "soap": lambda: fixed_panels("soap"),
     "normsgd": normsgd_panels,
     "adana": adana_panels,
     "dana": dana_panels,

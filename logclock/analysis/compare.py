@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from logclock.analysis.compute import CONVENTION
 from logclock.analysis.efficiency import Multiplier, MultiplierRange, multiplier_range
 from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference
-from logclock.analysis.study import Study, differing_paths, gather, peak_lr, planned_steps
+from logclock.analysis.study import OPTIMIZERS, Study, differing_paths, gather, peak_lr, planned_steps
 from logclock.records import RunRecord
 
 __all__ = ["Comparison", "Row", "Run", "Sweep", "SweepPoint", "compare", "compare_study"]
@@ -300,7 +300,7 @@ def _main_warnings(study: Study, rows: Sequence[Row]) -> list[str]:
     other = [
         path
         for path in differing_paths(record.config for record in main)
-        if path.split(".")[0] not in ("optimizer", "label", "tags") and "seed" not in path
+        if path.split(".")[0] not in (*OPTIMIZERS, "label", "tags") and "seed" not in path
     ]
     if other:
         warnings.append(f"The main runs differ in more than the optimizer and the seed: {', '.join(other)}.")

@@ -26,6 +26,9 @@ __all__ = [
 PHASES = ("main", "sweep")
 MISSING = "-"
 
+OPTIMIZERS = ("optimizer", "rest_optimizer")
+"""The parts of a configuration in which runs of a comparison are meant to differ."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
@@ -197,7 +200,7 @@ def _check_settings(group: tuple[RunRecord, ...]) -> None:
         changed = [
             path
             for path in differing_paths([group[0].config, record.config])
-            if path.split(".")[0] == "optimizer" and "seed" not in path
+            if path.split(".")[0] in OPTIMIZERS and "seed" not in path
         ]
         if changed:
             raise ValueError(

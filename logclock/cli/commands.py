@@ -234,6 +234,57 @@ def ladder(
     )
 
 
+def ablate(
+    names: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="EXPERIMENT ...", help_behavior_hint="")
+    ],
+    /,
+    *,
+    seeds: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT ...", help_behavior_hint="")] = None,
+    steps: Int = None,
+    out: Path = Path("runs/ablations"),
+    jobs: Int = None,
+    data_root: Location = None,
+    report_only: bool = False,
+    progress: Progress = "auto",
+) -> int:
+    """Run experiments that take optimizers apart: which claims of the studies hold on a model of one CPU core?
+
+    Every arm of an experiment gets the same number of learning rates, then every seed at its best. Runs that OUT holds
+    already are not made again. Writes OUT/EXPERIMENT/report.html and arms.svg; several horizons share OUT/horizon.svg.
+
+    Args:
+        names: stability, weight-decay, components, horizon-5, -20, -80 and -160, warmup-muon, -lion and -normsgd.
+        seeds: The first sweeps the learning rate, all run at the best one; the experiment's own if not said.
+        steps: Updates of every run, with every schedule made for that many; the experiment's own if not said.
+        out: Directory of all of them.
+        jobs: Runs at a time; one per core if not said.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        report_only: Only rebuild pages and figures, from the records in OUT.
+        progress: How progress shows; auto is live on a terminal and plain elsewhere.
+    """
+    from logclock.cli.ablate import ablate as run_experiments
+    from logclock.cli.ablate import report_ablations
+
+    if not names:
+        raise ValueError("name at least one experiment, e.g. `logclock ablate weight-decay`; --help lists them.")
+    if report_only:
+        report_ablations(names, out=out)
+        return 0
+    from logclock.train import open_display
+
+    return run_experiments(
+        names,
+        out=out,
+        display=functools.partial(open_display, progress),
+        seeds=seeds,
+        steps=steps,
+        num_jobs=jobs,
+        data_root=data_root,
+        command=_command(),
+    )
+
+
 def report(
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")], /, *, baseline: Text = None
 ) -> int:
@@ -407,6 +458,7 @@ def plrf() -> int:
 COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "ladder": ladder,
+    "ablate": ablate,
     "train": train,
     "report": report,
     "show": show,

@@ -1,5 +1,7 @@
 """Reports: from run records to tables, figures and one self-contained page. Never imports torch."""
 
+from logclock.report.ablation_figures import arm_drawing, horizon_drawing
+from logclock.report.export import export_drawings
 from logclock.report.html import render_report, write_report
 from logclock.report.ladder_page import render_ladder_report, write_ladder_report
 from logclock.report.ladder_tables import ladder_table
@@ -8,9 +10,12 @@ from logclock.report.tables import comparison_table, cost_table, plain_text, res
 from logclock.report.wording import headline
 
 __all__ = [
+    "arm_drawing",
     "comparison_table",
     "cost_table",
+    "export_drawings",
     "headline",
+    "horizon_drawing",
     "ladder_headline",
     "ladder_table",
     "plain_text",
