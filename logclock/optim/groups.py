@@ -12,6 +12,8 @@ __all__ = ["Assignment", "assign_groups", "assign_matrices", "matrix_param_group
 
 Group = Literal["matrix", "decay", "no_decay"]
 
+LINEAR_WEIGHT = "Linear weight"
+
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 NORMS = (
@@ -74,15 +76,15 @@ def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = N
     Raises:
         ValueError: No rule covers a parameter, or an override matches none or names an unknown group.
     """
-    return _assign(model, dict(overrides or {}), allowed=("decay", "no_decay"), heads=None)
+    return _assign(model, dict(overrides or {}), allowed=("decay", "no_decay"), has_matrices=False)
 
 
 def assign_matrices(model: nn.Module, *, overrides: Mapping[str, Group] | None = None) -> Assignment:
     """Assign every trainable parameter to `matrix`, `decay` or `no_decay`.
 
-    Hidden matrices are the weights of Linear layers but for the output head. A head is a Linear layer that shares its
-    weight with an embedding, or that has as many outputs as an embedding of the model has rows. The others are decayed
-    or not as `assign_groups` says.
+    Hidden matrices are the weights of Linear layers but for the output head. The head is the Linear layer that shares
+    its weight with an embedding, or else the last one that has as many outputs as an embedding of the model has rows.
+    The others are decayed or not as `assign_groups` says.
 
     Args:
         model: The model.
@@ -91,8 +93,7 @@ def assign_matrices(model: nn.Module, *, overrides: Mapping[str, Group] | None =
     Raises:
         ValueError: As in `assign_groups`, or an override sends something other than a 2-D parameter to `matrix`.
     """
-    heads = {module.num_embeddings for module in model.modules() if isinstance(module, EMBEDDINGS)}
-    assignment = _assign(model, dict(overrides or {}), allowed=_GROUPS, heads=heads)
+    assignment = _assign(model, dict(overrides or {}), allowed=_GROUPS, has_matrices=True)
     for name, param in assignment.members("matrix"):
         if param.dim() != 2:
             raise ValueError(
@@ -103,12 +104,13 @@ def assign_matrices(model: nn.Module, *, overrides: Mapping[str, Group] | None =
 
 
 def _assign(
-    model: nn.Module, overrides: dict[str, Group], *, allowed: tuple[Group, ...], heads: set[int] | None
+    model: nn.Module, overrides: dict[str, Group], *, allowed: tuple[Group, ...], has_matrices: bool
 ) -> Assignment:
     groups: dict[str, Group] = {}
     reasons: dict[str, str] = {}
     params = {name: param for name, param in model.named_parameters() if param.requires_grad}
     owners = _owners(model)
+    head = _head(model, owners) if has_matrices else None
     unused = dict(overrides)
     for pattern, group in unused.items():
         if group not in allowed:
@@ -121,7 +123,11 @@ def _assign(
         if matches:
             groups[name], reasons[name] = overrides[matches[-1]], f"override {matches[-1]!r}"
             continue
-        found = _by_owners(owners[param], heads)
+        found = _by_owners(owners[param])
+        if has_matrices and found is not None and found[1] == LINEAR_WEIGHT:
+            found = (
+                ("decay", "head: as many outputs as an embedding has rows") if param is head else ("matrix", "hidden")
+            )
         if found is None:
             kinds = ", ".join(sorted({type(module).__name__ for module, _ in owners[param]}))
             raise ValueError(
@@ -219,8 +225,17 @@ def _owners(model: nn.Module) -> dict[torch.Tensor, list[tuple[nn.Module, str]]]
     return owners
 
 
-def _by_owners(owners: list[tuple[nn.Module, str]], heads: set[int] | None) -> tuple[Group, str] | None:
-    """Return the group of a parameter and why, or None; `heads` are the outputs of heads, None without matrices."""
+def _head(model: nn.Module, owners: dict[torch.Tensor, list[tuple[nn.Module, str]]]) -> torch.Tensor | None:
+    """Return the weight of an output head that is not an embedding's too, or None."""
+    tables = [module for module in model.modules() if isinstance(module, EMBEDDINGS)]
+    if any(isinstance(module, nn.Linear) for table in tables for module, _ in owners[table.weight]):
+        return None
+    rows = {table.num_embeddings for table in tables}
+    candidates = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features in rows]
+    return candidates[-1].weight if candidates else None
+
+
+def _by_owners(owners: list[tuple[nn.Module, str]]) -> tuple[Group, str] | None:
     if any(isinstance(module, EMBEDDINGS) for module, _ in owners):
         return "no_decay", "embedding" if len(owners) == 1 else "embedding, tied"
     module, attribute = owners[0]
@@ -229,9 +244,5 @@ def _by_owners(owners: list[tuple[nn.Module, str]], heads: set[int] | None) -> t
     if attribute == "bias" or attribute.endswith("_bias"):
         return "no_decay", "bias"
     if isinstance(module, nn.Linear) and attribute == "weight":
-        if heads is None:
-            return "decay", "Linear weight"
-        if module.out_features in heads:
-            return "decay", "head: as many outputs as an embedding has rows"
-        return "matrix", "hidden matrix"
+        return "decay", LINEAR_WEIGHT
     return None

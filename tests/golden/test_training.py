@@ -4,6 +4,7 @@
 meant belongs under Numerics in the changelog; `LOGCLOCK_WRITE_GOLDEN=1 pytest tests/golden` writes the file anew.
 """
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from logclock.recipes import VARIANTS
-from logclock.recipes.conventions import study_optimizer
+from logclock.recipes.conventions import study_optimizer, study_rest_optimizer
+from logclock.rules import MuonSpec
 from logclock.train import train
 
 GOLDEN = Path(__file__).with_name("losses.json")
@@ -21,14 +23,22 @@ GOLDEN = Path(__file__).with_name("losses.json")
 # rate, kappa, delta, ema1 or the weight decay moves them by 4e-4 or more; the clips do not act in so few steps.
 RELATIVE = 1e-5
 
+RELATIVE_OF = {"soap": 7e-3}
+"""SOAP's bases are eigenvectors, whose directions hang on the last bits where eigenvalues are close: one ulp moves its
+losses by 1.3e-3."""
+
 PEAK_LR = {"adana-undamped": 5e-4}
 """Instead of the fixture's 5e-3, at which an undamped gain makes steps so long that one ulp becomes 6e-3."""
 
 
 @pytest.mark.parametrize("optimizer", VARIANTS)
 def test_losses_are_those_of_the_golden_run(tiny_run, tiny_data_root, tmp_path, optimizer):
-    spec = study_optimizer(optimizer, lr=PEAK_LR.get(optimizer, 5e-3), total_steps=40)
-    config = tiny_run("log_interval=1", "evaluation.interval=20", spec=spec, steps=40)
+    lr = PEAK_LR.get(optimizer, 5e-3)
+    spec = study_optimizer(optimizer, lr=lr, total_steps=40)
+    rest = study_rest_optimizer(optimizer, lr=lr, total_steps=40)
+    if isinstance(spec, MuonSpec):
+        spec = dataclasses.replace(spec, iteration_dtype="float32")  # bfloat16 products differ between processors
+    config = tiny_run("log_interval=1", "evaluation.interval=20", spec=spec, rest_optimizer=rest, steps=40)
 
     record = train(config, out=tmp_path, data_root=tiny_data_root)
 
@@ -37,8 +47,9 @@ def test_losses_are_those_of_the_golden_run(tiny_run, tiny_data_root, tmp_path, 
         written = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
         GOLDEN.write_text(json.dumps(written | {optimizer: losses}, indent=1, sort_keys=True) + "\n")
     golden = json.loads(GOLDEN.read_text())[optimizer]
-    assert losses["train"] == pytest.approx(golden["train"], rel=RELATIVE)
-    assert losses["validation"] == pytest.approx(golden["validation"], rel=RELATIVE)
+    relative = RELATIVE_OF.get(optimizer, RELATIVE)
+    assert losses["train"] == pytest.approx(golden["train"], rel=relative)
+    assert losses["validation"] == pytest.approx(golden["validation"], rel=relative)
 
 
 def test_the_file_has_no_run_that_is_not_made():

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from logclock.models import EnokiConfig
-from logclock.optim import assign_groups, param_groups
+from logclock.models import EnokiConfig, LlamaConfig, Qwen3Config
+from logclock.optim import ADANA, assign_groups, assign_matrices, matrix_param_groups, param_groups
 from logclock.schedules import log_time_decay
 
 WIDTH, VOCAB = 8, 32
@@ -244,3 +244,86 @@ def test_scalars_and_overrides_stand_in_the_table():
 def test_a_model_without_parameters_prints_its_totals():
     assert str(assign_groups(nn.GELU())) == "decay: 0 parameters\nno_decay: 0 parameters"
     assert param_groups(nn.GELU()) == []
+
+
+def groups_of_names(groups):
+    return [[name for name, _ in group["params"]] for group in groups]
+
+
+def matrix_groups(model, **settings):
+    return matrix_param_groups(
+        model, matrices={"algorithm": "muon", "lr": 0.02}, rest={"algorithm": "adana", "weight_decay": 0.1}, **settings
+    )
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_hidden_matrices_are_neither_embeddings_nor_the_head(is_tied):
+    assignment = assign_matrices(Gpt(is_tied=is_tied))
+
+    assert names_in(assignment, "matrix") == in_blocks(DECAYED_IN_BLOCK)
+    assert names_in(assignment, "decay") == (set() if is_tied else {"head.weight"})
+    assert "tokens.weight" in names_in(assignment, "no_decay")
+    assert "matrix: " in str(assignment)
+    if not is_tied:
+        assert "as many outputs as an embedding has rows" in assignment.reasons["head.weight"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EnokiConfig(heads=2, head_dim=8, num_layers=2, vocab_size=48),
+        Qwen3Config(heads=2, head_dim=8, num_layers=2, vocab_size=48),
+        LlamaConfig(heads=2, num_layers=2, vocab_size=48),
+    ],
+)
+def test_the_models_here_send_two_dimensional_hidden_weights_to_the_matrix_optimizer(config):
+    model = config.build(seed=0)
+    matrices, *rest = groups_of_names(matrix_groups(model))
+
+    assert all(".weight" in name and name.startswith("blocks.") for name in matrices)
+    assert all(dict(model.named_parameters())[name].dim() == 2 for name in matrices)
+    others = {name for names in rest for name in names}
+    assert others == {name for name, _ in model.named_parameters()} - set(matrices)
+    assert {"embedding.weight"} <= others
+
+
+def test_matrix_groups_become_one_optimizer_of_two_algorithms():
+    optimizer = ADANA(matrix_groups(Gpt(is_tied=False)), lr=1e-3)
+
+    kinds = [(group["algorithm"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    assert kinds == [("muon", 0.02, 0.1), ("adana", 1e-3, 0.1), ("adana", 1e-3, 0.0)]
+
+
+def test_fused_projections_can_be_cut_into_blocks():
+    groups = matrix_groups(Gpt(is_tied=False), row_blocks={"*qkv*": 3})
+
+    assert [group.get("row_blocks", 1) for group in groups[:2]] == [1, 3]
+    assert groups_of_names(groups)[1] == ["blocks.0.qkv.weight", "blocks.1.qkv.weight"]
+
+
+def test_an_override_moves_a_matrix():
+    groups = matrix_groups(Gpt(is_tied=False), overrides={"*mlp.0*": "decay", "head.weight": "matrix"})
+
+    matrices, decayed = groups_of_names(groups)[:2]
+    assert "head.weight" in matrices
+    assert "blocks.0.mlp.0.weight" in decayed
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"row_blocks": {"*kv_proj*": 2}}, r"row_blocks match no hidden matrix: '\*kv_proj\*'"),
+        ({"overrides": {"*qkv.bias": "matrix"}}, r"send 'blocks\.0\.qkv\.bias' of shape \(24,\) to 'matrix'"),
+        ({"overrides": {"*qkv*": "muon"}}, r"must be 'matrix' or 'decay' or 'no_decay', got 'muon'"),
+    ],
+)
+def test_what_cannot_be_routed_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        matrix_groups(Gpt(is_tied=False), **settings)
+
+
+def test_a_model_without_hidden_matrices_is_refused():
+    model = nn.Sequential(nn.Embedding(VOCAB, WIDTH), nn.Linear(WIDTH, VOCAB))
+
+    with pytest.raises(ValueError, match=r"Sequential has no hidden matrix.*logclock\.param_groups"):
+        matrix_groups(model)
