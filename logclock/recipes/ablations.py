@@ -315,7 +315,7 @@ def warmup(optimizer: str) -> Ablation:
         return setup(
             lambda steps: Cosine(
                 total_steps=steps,
-                warmup_steps=share * steps if updates is None else updates,
+                warmup_steps=share * steps if updates is None else min(updates, steps - 1),
                 warmup_start=1 / WARMUP_DIV,
                 warmup_shape=shape,
                 final=WARMUP_FLOOR,
