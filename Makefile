@@ -30,7 +30,7 @@ demo: $(VENV)/.installed-bench  ## Train AdamW, ADANA and Dana-Star-MK4 on real 
 test: $(VENV)/.installed-bench,test,docs  ## Run the tests
 	$(PYTEST) -m "not slow and not gpu"
 
-test-slow: $(VENV)/.installed-bench,test,docs  ## Run the tests that take minutes or need a registry
+test-slow: $(VENV)/.installed-bench,test,docs,ray  ## Run the tests that take minutes or need a registry
 	$(PYTEST) -m slow
 
 check: $(VENV)/.installed-bench,test,lint  ## Check format, lint, types and layers
