@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from logclock.recipes.hummingbird import BASELINE, final_risks
+from logclock.report.axes import label_few_decades
 from logclock.report.drawing import FAINT, INK, Drawing, axes_grid, draw, settings, styles
 from logclock.theory import ALGORITHMS, Envelope, RiskCurve, Simulation, compute_exponents
 
@@ -124,7 +125,9 @@ def hummingbird_drawing(results: Mapping[str, Mapping[str, Any]]) -> Drawing:
                     axes.plot(kappas, risks, color=look.color, linestyle=look.dashes, marker="o", ms=3, label=method)
             axes.axhline(results[name]["irreducible_risk"], color=FAINT, linestyle=":", linewidth=1.0)
             axes.set(xlabel="kappa", ylabel="final risk P", yscale="log")
-            axes.set_ylim(0.8 * results[name]["irreducible_risk"], results[name]["initial_risk"])
+            ends = 0.8 * results[name]["irreducible_risk"], results[name]["initial_risk"]
+            axes.set_ylim(ends)
+            label_few_decades(axes.yaxis, ends)
             axes.set_title(name, loc="left", color=INK, fontsize=9.5)
         handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3, labelcolor=INK)
