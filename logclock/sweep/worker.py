@@ -13,18 +13,19 @@ from logclock.train.progress import FileDisplay
 __all__ = ["main"]
 
 
-def main(directory: str, parent: str) -> int:
+def main(directory: str, parent: str | None = None) -> int:
     """Make the run whose order lies in a directory and return the exit code.
 
     Args:
         directory: Of the run.
-        parent: Process id whose end stops the run too.
+        parent: Process id whose end stops the run too; None watches no process.
     """
     order = json.loads((Path(directory) / JOB).read_text())
     config: RunConfig = from_dict(RunConfig, order.pop("config"))
     display = FileDisplay(Path(directory) / PROGRESS)
     try:
-        return exit_code(train(config, display=display, parent=int(parent), **order))
+        watched = None if parent is None else int(parent)
+        return exit_code(train(config, display=display, parent=watched, **order))
     except InUseError as error:
         display.message(str(error))
         return ELSEWHERE

@@ -214,14 +214,14 @@ def test_kill_9_at_any_moment_leaves_a_run_that_goes_on_bitwise(make_run, tiny_r
     """A fork server holds the imports, so that most of a victim's life is training."""
     config = tiny_run("log_interval=1", "execution.checkpoint_interval=1", steps=150, lr_schedule=schedule)
     out = tmp_path / "out"
-    job = write_job(config, out, tiny_data_root)[-1]
+    order = write_job(config, out, tiny_data_root)[-1]
     directory = run_directory(out, config)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["logclock.sweep.worker"])
     chance = random.Random(0)
     reached = [0]
     for _ in range(6):
-        victim = context.Process(target=worker.main, args=(job,))
+        victim = context.Process(target=worker.main, args=(order,))
         victim.start()
         wait_for_checkpoint(directory, reached[-1] + chance.randint(1, 15))
         time.sleep(chance.uniform(0, 0.01))  # about two steps: anywhere in a step, or in the writing of a checkpoint
@@ -251,10 +251,9 @@ def write_job(config, out, data_root):
         "out": str(out),
         "data_root": str(data_root),
         "command": "test",
-        "parent": None,
     }
     (directory / "job.json").write_text(json.dumps(order))
-    return [sys.executable, "-m", "logclock.sweep.worker", str(directory / "job.json")]
+    return [sys.executable, "-m", "logclock.sweep.worker", str(directory)]
 
 
 def wait_for_checkpoint(directory, step):
