@@ -81,11 +81,18 @@ def train(
     ledger = Ledger(Path(out) / "ledger.jsonl")
     dataset = open_dataset(config, root=data_root)
     record = new_record(config, dataset, label=label, tags=tags, command=command)
-    earlier = completed_record(ledger.records(), record) if resume else None
-    if earlier is not None:
-        display.message(f"{earlier.label}: run {earlier.run_id} has {earlier.status} before; nothing to do")
+
+    def completed() -> RunRecord | None:
+        earlier = completed_record(ledger.records(), record) if resume else None
+        if earlier is not None:
+            display.message(f"{earlier.label}: run {earlier.run_id} has {earlier.status} before; nothing to do")
+        return earlier
+
+    if earlier := completed():
         return earlier
     with checkpoint.claim(directory), stop_on_signal(parent=parent) as stop, torch_settings(config):
+        if earlier := completed():  # by a process that held the claim until just now
+            return earlier
         if not resume:
             checkpoint.remove_checkpoints(directory / "checkpoints")
         write_config(config, directory)
