@@ -3,7 +3,7 @@
     python benchmarks/matrix_step_time.py [--threads 2] [--repeats 31] [--width 512] [--layers 6]
 
 The hidden matrices of a transformer: four shapes, one of each per layer. Every measurement is a pair, ours and the
-The hidden matrices of a transformer, four shapes per layer. Every measurement is a pair, ours and the
+reference right after it; the figure is the median of the ratios of the pairs. The
 backend `foreach` stacks matrices of equal shape, `loop` takes them one by one, as torch does.
 """
 

@@ -54,9 +54,9 @@ def _run(
     for stack in _stacks(all_operands, largest_stack):
         columns = list(zip(*stack, strict=True))
         dtype = compute_dtype(columns[0][0])
-        stacked = [torch.stack([_whole(tensor).to(dtype) for tensor in column]) for column in columns]
+        stacked = [_stack([_whole(tensor).to(dtype) for tensor in column]) for column in columns]
         if maximize:
-            stacked[1].neg_()  # a copy: stack never returns a view
+            stacked[1] = -stacked[1]
         results = rule(*stacked, **scalars)
         for column, result in zip((columns[0], *columns[2:]), results, strict=True):
             _write(column, result)
@@ -75,6 +75,11 @@ def _stacks(
         size = largest_stack or max(1, STACK_BYTES // (param.numel() * compute_dtype(param).itemsize))
         for start in range(0, len(members), size):
             yield members[start : start + size]
+
+
+def _stack(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return the tensors as one; a single one is not copied, because rules do not write to their arguments."""
+    return torch.stack(tensors) if len(tensors) > 1 else tensors[0].unsqueeze(0)
 
 
 def _whole(tensor: Any) -> torch.Tensor:

@@ -299,7 +299,7 @@ other two."""
 def warmup(optimizer: str) -> Ablation:
     """Does the adaptive warm-up beat the best manual one, for one norm-constrained optimizer?
 
-    Linear and cosine warm-ups over 1 to 30 % of the run, the untuned rule, and the adaptive one (its `robust` settings)
+    Linear and cosine warm-ups over 1 to 50 % of the run, the untuned rule, and the adaptive one (its `robust` settings)
     over end losses on both sides of a good one. All start at a hundredth of the peak and end at a tenth of it, but for
     three that start at a tenth: on runs of a few thousand updates the loss hardly falls at a hundredth, and with it
     the adaptive learning rate hardly rises.
@@ -327,7 +327,7 @@ def warmup(optimizer: str) -> Ablation:
     def adaptive(end_loss: float, div: float = WARMUP_DIV) -> Build:
         return setup(lambda _: AdaptiveWarmupPlan(end_loss=end_loss, div=div, final=WARMUP_FLOOR))
 
-    builds = {f"linear {share:.0%}": manual(share) for share in (0.01, 0.03, 0.1, 0.3)}
+    builds = {f"linear {share:.0%}": manual(share) for share in (0.01, 0.03, 0.1, 0.3, 0.5)}
     builds |= {f"cosine {share:.0%}": manual(share, "cosine") for share in (0.03, 0.1)}
     builds["linear 2/(1-beta2)"] = manual(0.0, updates=2 / (1 - UNTUNED_BETA2[optimizer]))
     builds |= {f"adaptive {end_loss:g}": adaptive(end_loss) for end_loss in (5.5, 5.0, 4.5, 4.0)}

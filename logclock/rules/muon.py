@@ -33,8 +33,7 @@ def muon(
     *,
     lr,
     ema1,
-    grad_weight,
-    buffer_weight,
+    look_ahead,
     num_iterations,
     row_blocks,
     matches_rms,
@@ -42,13 +41,13 @@ def muon(
     decay,
 ):
     """One update; equation in MuonSpec."""
-    momentum_buffer = momentum_buffer + ema1 * (grad - momentum_buffer)
-    direction = grad_weight * grad + buffer_weight * momentum_buffer
+    momentum_buffer = torch.lerp(momentum_buffer, grad, ema1)
+    direction = torch.lerp(momentum_buffer, grad, look_ahead) if look_ahead else momentum_buffer
     blocks = direction.reshape(-1, direction.shape[-2] // row_blocks, direction.shape[-1])
     rows, cols = blocks.shape[-2:]
     scale = 0.2 * max(rows, cols) ** 0.5 if matches_rms else max(1.0, rows / cols) ** 0.5
     update = newton_schulz(blocks, num_iterations=num_iterations, dtype=torch.bfloat16 if in_bfloat16 else None)
-    return torch.add(param * (1 - decay), update.reshape(param.shape) * lr, alpha=-scale), momentum_buffer
+    return (param * (1 - decay)).sub_(update.reshape(param.shape).mul_(lr), alpha=scale), momentum_buffer
 
 
 def newton_schulz(matrices: torch.Tensor, *, num_iterations: int, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -67,7 +66,8 @@ def newton_schulz(matrices: torch.Tensor, *, num_iterations: int, dtype: torch.d
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if is_tall else matrices  # the Gram matrix of the shorter side is the smaller one
     norms = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
-    x = (x / (norms + 1e-7)).to(matrices.dtype if dtype is None else dtype)
+    dtype = matrices.dtype if dtype is None else dtype
+    x = x.to(dtype) / (norms + 1e-7).to(dtype)
     for _ in range(num_iterations):
         gram = torch.bmm(x, x.mT)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -104,8 +104,8 @@ class MuonSpec(Spec):
         lr_schedule: Multiplier s(t) on the parameter's own clock.
 
     Examples:
-        >>> MuonSpec(lr=0.02).scalars(1)["buffer_weight"]
-        0.95
+        >>> MuonSpec(lr=0.02).scalars(1)["look_ahead"]
+        0.05
 
     Deviations: the first public code sums gradients, B <- mu B + G, which is the same direction up to the 1e-7 of the
         normalisation.
@@ -151,8 +151,7 @@ class MuonSpec(Spec):
         return {
             "lr": lr,
             "ema1": ema1,
-            "grad_weight": ema1 if self.nesterov else 0.0,
-            "buffer_weight": 1 - ema1 if self.nesterov else 1.0,
+            "look_ahead": ema1 if self.nesterov else 0.0,
             "num_iterations": self.num_iterations,
             "row_blocks": self.row_blocks,
             "matches_rms": self.scale_rule == "match_rms_adamw",
