@@ -27,10 +27,10 @@ PEAK_LR = {
     "lion": 8e-4,
     "signum": 8e-4,
     "ademamix": 4.5e-3,
-    "ademamix-log-time-decay": 4.5e-3,
+    "ademamix-log-time-decay": 2e-3,
     "log-adam": 8e-3,
     "log-adam-nesterov": 2.5e-3,
-    "muon": 8e-3,
+    "muon": 5e-3,
     "muon-adana": 8e-3,
     "muon-dana-star-mk4": 8e-3,
     "soap": 8e-3,
@@ -49,9 +49,10 @@ PEAK_LR = {
 """Peak learning rates at this size; the study's rules are fitted to P from 7 M on and end far from 0.1 M.
 
 For `adamw`, `adana` and `dana-star-mk4` near the minimum of a parabola in ln(lr) through full-length runs at three
-rates, a factor 2 apart, with the best in the middle or (ADANA) 0.004 nats from it; see experiments/LOG.md. The others
-are not measured: they take the rate of their nearest relative, the two that take signs a tenth of AdamW's, AdEMAMix one
-between AdamW's and ADANA's, and NormSGD's is the length of an update, not the size of its elements.
+rates, a factor 2 apart, with the best in the middle or (ADANA) 0.004 nats from it; see experiments/LOG.md. For `muon`
+and `ademamix-log-time-decay` the best of four rates at P = 12 k, 20 tokens per parameter, times (98 k / 12 k)^-0.6. The
+others are not measured: they take the rate of their nearest relative, the two that take signs a tenth of AdamW's,
+AdEMAMix one between AdamW's and ADANA's, and NormSGD's is the length of an update, not the size of its elements.
 """
 
 
