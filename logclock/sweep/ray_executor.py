@@ -1,5 +1,6 @@
 """How do runs spread over the machines of a Ray cluster?"""
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ __all__ = ["RayExecutor"]
 
 STOPPED = 130
 """Exit code of a run that was told to stop; one that had not begun has the same."""
+
+CONNECT_SECONDS = 10
+"""How long to wait for a cluster to take a connection; Ray itself tries for minutes."""
 
 
 class RayExecutor:
@@ -33,8 +37,9 @@ class RayExecutor:
     def __init__(self, address: str = "auto") -> None:
         self._ray = _import_ray()
         try:
+            _check_listening(address)
             self._ray.init(address=address, log_to_driver=False, logging_level="warning", configure_logging=False)
-        except ConnectionError as error:
+        except OSError as error:
             raise RuntimeError(
                 f"no Ray cluster answers at {address!r}. Start one with `ray start --head`, and `ray start "
                 "--address=HOST:PORT` on each further machine."
@@ -136,6 +141,13 @@ class Supervisor:
             self._is_stopped = True
             if self._end is not None:
                 self._end()
+
+
+def _check_listening(address: str) -> None:
+    """Raise an OSError if nobody listens at `HOST:PORT` or `ray://HOST:PORT`; other forms are for Ray to read."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _import_ray() -> Any:

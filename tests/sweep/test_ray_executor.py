@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,15 +86,35 @@ def test_runs_on_a_cluster_are_the_same_runs_and_survive_a_lost_worker(
 
 
 def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch):
-    ray = pytest.importorskip("ray")
-
     def init(**settings):
         raise ConnectionError("Could not find any running Ray instance.")
 
-    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
 
     with pytest.raises(RuntimeError, match=r"no Ray cluster answers at 'auto'\. Start one with `ray start --head`"):
         RayExecutor("auto")
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "ray://[::1]:{}"])
+def test_an_address_without_a_listener_is_refused_before_ray_waits_for_it(form, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda **settings: pytest.fail("ray would wait")))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening, so nobody else can take it
+        address = form.format(taken.getsockname()[1])
+
+        with pytest.raises(RuntimeError, match=r"no Ray cluster answers at '.*(127\.0\.0\.1|::1)"):
+            RayExecutor(address)
+
+
+def test_an_address_with_a_listener_is_rays(monkeypatch):
+    addresses = []
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda address, **settings: addresses.append(address)))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        RayExecutor(address)
+
+    assert addresses == [address]
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch):
