@@ -114,7 +114,8 @@ def compare(
         seeds: Each is one more run per optimizer, with other initial weights and another data order.
         heads: The recipe's size.
         steps: Updates of a run, with every schedule made for that many.
-        lr_sweep: First try several learning rates in short runs, the same number for every optimizer, and use the best.
+        lr_sweep: First try several learning rates in short runs, the same number for every optimizer, more while one is
+            best at the edge, and use the best.
         lr_multipliers: Factors on the recipe's learning rates for the sweep; 0.5 0.7 1 1.4 2 if not said.
         sweep_steps: Updates of a run of the sweep; a fifth of a main run if not said.
         assignments: Changes for every optimizer, such as `data.batch_size=32`, or for one, such as

@@ -1,8 +1,9 @@
 """What does `logclock compare` do, from the names of optimizers to a report?"""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from logclock.analysis import gather
@@ -12,7 +13,7 @@ from logclock.config.registry import suggestion
 from logclock.data import corpora, data_root, ensure_dataset
 from logclock.recipes import get_recipe
 from logclock.records import Ledger, RunRecord
-from logclock.sweep import Job, best_multipliers, default_num_jobs, main_jobs, run_jobs, sweep_jobs
+from logclock.sweep import Job, default_num_jobs, run_jobs, run_sweep, with_lr_multiplier
 from logclock.train import Display, RunConfig, open_dataset
 from logclock.train.record import new_record
 
@@ -20,6 +21,9 @@ __all__ = ["Request", "compare", "ensure_named_dataset", "overrides_for", "resol
 
 SWEEP_FRACTION = 5
 """A run of the sweep is this many times shorter than a main run, so five of them cost one."""
+
+EXTENSIONS = 2
+"""How often the grid of learning rates may grow while an optimizer is best at its edge; all then get one more run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,24 +116,38 @@ def compare(
     settings = [request.build(optimizer, seed, None) for seed in request.seeds for optimizer in request.optimizers]
     for config in settings:
         ensure_named_dataset(config, root=data_root, message=message)
-    multipliers = None
+    multipliers: dict[str, float] = {}
     if request.lr_multipliers is not None:
         steps = request.sweep_steps or max(settings[0].total_steps // SWEEP_FRACTION, 1)
-        jobs = sweep_jobs(
-            request.build,
-            request.optimizers,
-            multipliers=request.lr_multipliers,
-            steps=steps,
-            seed=request.seeds[0],
-            tags=tags,
-        )
         message(_sweep_budget(request, steps, settings[0].total_steps))
-        records = _run(jobs, out, display, num_jobs, data_root, command)
-        if _was_stopped(records):
+        with display() as shown:
+            sweep = run_sweep(
+                {name: functools.partial(request.build, name) for name in request.optimizers},
+                multipliers=request.lr_multipliers,
+                extensions=EXTENSIONS,
+                seeds=request.seeds[:1],
+                steps=steps,
+                phase="sweep",
+                tags=tags,
+                out=out,
+                display=shown,
+                num_jobs=num_jobs,
+                data_root=data_root,
+                command=command,
+            )
+        if sweep.was_stopped:
             return _stopped(message)
-        multipliers = best_multipliers(request.optimizers, records)
-        message(f"best multipliers: {', '.join(f'{name} {factor:g}' for name, factor in multipliers.items())}")
-    jobs = main_jobs(request.build, request.optimizers, seeds=request.seeds, multipliers=multipliers, tags=tags)
+        multipliers = {name: trial.multiplier for name, trial in sweep.winners.items()}
+        message(_sweep_outcome(request, multipliers, sweep.on_edge))
+    jobs = [
+        Job(
+            config=with_lr_multiplier(request.build(name, seed, None), multipliers.get(name, 1.0)),
+            label=name,
+            tags=tags | {"phase": "main"},
+        )
+        for seed in request.seeds
+        for name in request.optimizers
+    ]
     message(_main_budget(request, settings[0], num_jobs or default_num_jobs(settings)))
     records = _run(jobs, out, display, num_jobs, data_root, command)
     if _was_stopped(records):
@@ -216,8 +234,23 @@ def _sweep_budget(request: Request, steps: int, main_steps: int) -> str:
     share = len(request.lr_multipliers) * steps / main_steps
     return (
         f"learning-rate sweep: {len(request.lr_multipliers)} multipliers ({factors}) x {steps} steps for each of "
-        f"{len(request.optimizers)} optimizers, {share:.2g} times the steps of a main run each"
+        f"{len(request.optimizers)} optimizers, {share:.2g} times the steps of a main run each; up to {EXTENSIONS} "
+        "more runs for each while one is best at the edge of its grid"
     )
+
+
+def _sweep_outcome(request: Request, multipliers: Mapping[str, float], on_edge: Sequence[str]) -> str:
+    """Return what the sweep chose.
+
+    Raises:
+        RuntimeError: No run of an optimizer finished.
+    """
+    for name in request.optimizers:
+        if name not in multipliers:
+            raise RuntimeError(f"no run of the learning-rate sweep of {name!r} finished. Try smaller multipliers.")
+    chosen = ", ".join(f"{name} {factor:g}" for name, factor in multipliers.items())
+    edge = f"; at the edge of the grid, so a wider one may be better: {', '.join(on_edge)}" if on_edge else ""
+    return f"best multipliers: {chosen}{edge}"
 
 
 def _main_budget(request: Request, config: RunConfig, num_jobs: int) -> str:

@@ -284,7 +284,7 @@ def horizon(tokens_per_param: float) -> Ablation:
     )
 
 
-WARMUP_LR = {"muon": 3e-2, "lion": 3e-3, "normsgd": 0.2}
+WARMUP_LR = {"muon": 3e-2, "lion": 3e-3, "normsgd": 0.05}
 """Centres of the sweeps at width 32, one layer."""
 
 WARMUP_DIV = 100.0

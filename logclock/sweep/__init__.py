@@ -2,10 +2,9 @@
 
 from logclock.sweep.adaptive import SweepOutcome, run_sweep
 from logclock.sweep.executor import Job, default_num_jobs, run_jobs
-from logclock.sweep.grid import best_multipliers, main_jobs, sweep_jobs, with_lr_multiplier
 from logclock.sweep.ladder import Ladder, LadderOutcome, LadderPlan, ladder_configs, plan_ladder, run_ladder
 from logclock.sweep.ray_executor import RayExecutor
-from logclock.sweep.search import Axis, Search, Trial
+from logclock.sweep.search import Axis, Search, Trial, with_lr_multiplier
 from logclock.sweep.timing import RunCost, measure_costs
 from logclock.sweep.workers import Executor, LocalExecutor
 
@@ -22,15 +21,12 @@ __all__ = [
     "Search",
     "SweepOutcome",
     "Trial",
-    "best_multipliers",
     "default_num_jobs",
     "ladder_configs",
-    "main_jobs",
     "measure_costs",
     "plan_ladder",
     "run_jobs",
     "run_ladder",
     "run_sweep",
-    "sweep_jobs",
     "with_lr_multiplier",
 ]

@@ -9,10 +9,9 @@ from typing import Any
 
 from logclock.config import override, to_dict
 from logclock.config.registry import suggestion
-from logclock.sweep.grid import with_lr_multiplier
 from logclock.train.config import RunConfig
 
-__all__ = ["Axis", "Search", "Trial", "best_trial", "check_axes", "configure"]
+__all__ = ["Axis", "Search", "Trial", "best_trial", "check_axes", "configure", "with_lr_multiplier"]
 
 DIGITS = 4
 """Multipliers are rounded to so many significant digits, so that tables, tags and configurations agree."""
@@ -167,6 +166,19 @@ def multipliers_of(losses: Mapping[Trial, float]) -> list[float]:
 def rounded(multiplier: float) -> float:
     """Return a multiplier as it is written down."""
     return float(f"{multiplier:.{DIGITS}g}")
+
+
+def with_lr_multiplier(config: RunConfig, multiplier: float) -> RunConfig:
+    """Return the run with its peak learning rates multiplied and nothing else changed."""
+    if not multiplier > 0:
+        raise ValueError(f"a learning-rate multiplier must be > 0, got {multiplier}.")
+    optimizers = {"optimizer": config.optimizer, "rest_optimizer": config.rest_optimizer}
+    faster = {
+        name: dataclasses.replace(spec, lr=spec.lr * multiplier)  # type: ignore[type-var]
+        for name, spec in optimizers.items()
+        if spec is not None
+    }
+    return dataclasses.replace(config, **faster)  # type: ignore[arg-type]
 
 
 def configure(config: RunConfig, trial: Trial) -> RunConfig:

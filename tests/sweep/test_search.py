@@ -1,8 +1,9 @@
+import dataclasses
 import math
 
 import pytest
 
-from logclock.sweep import Axis, Search, Trial
+from logclock.sweep import Axis, Search, Trial, with_lr_multiplier
 from logclock.sweep.search import check_axes, configure
 
 
@@ -139,3 +140,14 @@ def test_an_axis_is_a_path_with_distinct_values(text):
 def test_a_search_that_makes_no_sense_is_an_error(fields, message):
     with pytest.raises(ValueError, match=message):
         Search(**fields)
+
+
+def test_a_multiplier_changes_the_learning_rate_and_nothing_else(tiny_run):
+    config = tiny_run(optimizer="adana")
+
+    changed = with_lr_multiplier(config, 3.0)
+
+    assert changed.optimizer.lr == pytest.approx(0.015)
+    assert dataclasses.replace(changed, optimizer=config.optimizer) == config
+    with pytest.raises(ValueError, match="multiplier must be > 0, got 0"):
+        with_lr_multiplier(config, 0)
