@@ -88,7 +88,8 @@ def report_ablations(names: Sequence[str], *, out: str | os.PathLike[str]) -> No
         experiment = get_ablation(name)
         rebuild_report(directory)
         comparison = compare(Ledger(directory / "ledger.jsonl").records())
-        export_drawings([arm_drawing(comparison, question=experiment.question)], directory)
+        drawing = arm_drawing(comparison, question=experiment.question, labels=list(experiment.arms))
+        export_drawings([drawing], directory)
         if name.startswith(HORIZON):
             horizons[float(name.removeprefix(HORIZON))] = comparison
     if len(horizons) > 1:

@@ -1,6 +1,6 @@
 """How do the arms of an experiment differ, at one horizon and along several?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from logclock.analysis import Comparison
 from logclock.analysis.compare import Row
@@ -13,14 +13,17 @@ __all__ = ["arm_drawing", "horizon_drawing"]
 INCHES_PER_ARM = 0.26
 
 
-def arm_drawing(comparison: Comparison, *, question: str) -> Drawing:
+def arm_drawing(comparison: Comparison, *, question: str, labels: Sequence[str]) -> Drawing:
     """Draw every arm's final loss minus the baseline's, with the interval over seeds where there are several.
 
     Args:
         comparison: The experiment; the baseline is the line at 0.
         question: What it answers, the title.
+        labels: The arms from top to bottom; one without a finished run has no point.
     """
-    rows = [row for row in comparison.rows if row.difference is not None and row.difference.mean is not None]
+    by_label = {row.label: row for row in comparison.rows}
+    ordered = [by_label[label] for label in labels if label in by_label]
+    rows = [row for row in ordered if row.difference is not None and row.difference.mean is not None]
     lost = [row.label for row in comparison.rows if not row.finished]
     with settings():
         figure, (axes,) = axes_grid(width=6.4, height=1.1 + INCHES_PER_ARM * max(len(rows), 1))
