@@ -130,7 +130,6 @@ def stability() -> Ablation:
         baseline="kappa 0.85",
         arms=_arms(builds, heads=2, tokens_per_param=40),
         multipliers=(1 / 64, 1 / 16, 1 / 4, 1.0, 2.0),
-        seeds=(0,),
     )
 
 
