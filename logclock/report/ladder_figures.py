@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from logclock.analysis import CONVENTIONS, LadderCell, LadderResult, LawFit
+from logclock.analysis import CONVENTIONS, LadderCell, LadderMultiplier, LadderResult, LawFit
 from logclock.analysis.significance import expanded_quantiles
 from logclock.report.axes import frame, label_few_decades, legend, spaced
 from logclock.report.drawing import FAINT, Drawing, Style, axes_grid, draw, settings, styles
@@ -21,6 +21,8 @@ WIDE = (9.8, 5.2)
 # How far the points of neighbouring labels stand apart, as a share of the ladder's width.
 SIDEWAYS = 0.006
 SMALL = (3.3, 2.5)
+# How far bars and bands of multipliers may go beyond all points and curves, as a share of the height of those.
+INTERVAL_REACH = 0.75
 
 
 def efficiency_drawing(result: LadderResult) -> Drawing:
@@ -36,7 +38,8 @@ def efficiency_drawing(result: LadderResult) -> Drawing:
             _draw_losses(right, result, label, look, grid)
             if label != result.baseline:
                 shown += _draw_multipliers(axes, result, label, look, grid)
-        _share_height(axes, right, shown, [cell.loss for cell in result.cells.values() if cell.loss is not None])
+        ends, is_cut = _draw_intervals(axes, result, looks, grid, shown)
+        _share_height(axes, right, shown + ends, [cell.loss for cell in result.cells.values() if cell.loss is not None])
         axes.set(xscale="log", xlabel=f"compute (FLOP, {_convention(result)})")
         _label_compute(axes, result)
         legend(axes)
@@ -45,6 +48,8 @@ def efficiency_drawing(result: LadderResult) -> Drawing:
             "Points are finished runs at the best setting of each size, read between the baseline's points; bars hold "
             f"the {100 * result.confidence:g} % interval over seeds, set a little aside of each other."
         )
+        if is_cut:
+            note += " A triangle marks a bar that goes on beyond it; the table has its end."
         if result.fit is not None:
             note += f" Lines: the {result.form} law, with its bootstrap interval; dotted beyond the runs it rests on."
         return draw(figure, name="efficiency", title="Compute multiplier and loss against compute", caption=note)
@@ -89,32 +94,60 @@ def _draw_losses(axes: Any, result: LadderResult, label: str, look: Style, grid:
 
 
 def _draw_multipliers(axes: Any, result: LadderResult, label: str, look: Style, grid: Sequence[float]) -> list[float]:
-    """Draw points, bars, curve and band; return the heights that the axes must show."""
-    aside = _aside(result, label)
-    found = [
-        (aside * result.size(cell.size).compute, cell.multiplier)
-        for cell in result.cells_of(label)
-        if cell.multiplier is not None
-    ]
-    for compute, multiplier in found:
-        if multiplier.interval is not None:
-            axes.plot([compute] * 2, multiplier.interval, color=look.color, linewidth=1.1)
-    points = [(compute, multiplier.value) for compute, multiplier in found]
+    """Draw points and curve; return the heights that the axes must show."""
+    points = [(compute, multiplier.value) for compute, multiplier in _multipliers(result, label)]
     axes.plot(*_columns(points), color=look.color, marker="o", markersize=5, linestyle="", label=label)
     heights = [value for _, value in points]
-    heights += [bound for _, m in found if m.interval is not None for bound in m.interval]
     fit = result.fit
     if fit is not None and {label, result.baseline} <= fit.laws.keys():
         curve = [fit.multiplier(label, result.baseline, compute) for compute in grid]
-        low, high = _band(fit, label, result.baseline, grid, result.confidence)
         own = [point.compute for point in fit.points[label]]
         inside = [min(own) * 0.999 <= compute <= max(own) * 1.001 for compute in grid]
         axes.plot(grid, curve, color=look.color, linestyle=":", linewidth=1.2)
         axes.plot(*_columns(_where(grid, curve, inside)), color=look.color, linestyle=look.dashes)
-        if low:
-            axes.fill_between(grid, low, high, color=look.color, alpha=0.13, linewidth=0)
         heights += [value for value, is_inside in zip(curve, inside, strict=True) if is_inside]
     return heights
+
+
+def _multipliers(result: LadderResult, label: str) -> list[tuple[float, LadderMultiplier]]:
+    """Return the multipliers between finished runs, with the compute at which they are drawn."""
+    aside = _aside(result, label)
+    return [
+        (aside * result.size(cell.size).compute, cell.multiplier)
+        for cell in result.cells_of(label)
+        if cell.multiplier is not None
+    ]
+
+
+def _draw_intervals(
+    axes: Any, result: LadderResult, looks: Mapping[str, Style], grid: Sequence[float], shown: Sequence[float]
+) -> tuple[list[float], bool]:
+    """Draw bars and bands as far as the rest stays readable; return where bars end and whether one was cut.
+
+    Two seeds give intervals many times as wide as all points together.
+    """
+    low, high = min(shown), max(shown)
+    reach = INTERVAL_REACH * max(high - low, 0.1)
+    floor, top = low - reach, high + reach
+    ends: list[float] = []
+    is_cut = False
+    for label, look in looks.items():
+        for compute, multiplier in _multipliers(result, label):
+            if multiplier.interval is None:
+                continue
+            drawn = np.clip(multiplier.interval, floor, top).tolist()
+            axes.plot([compute] * 2, drawn, color=look.color, linewidth=1.1)
+            for bound, end, marker in zip(multiplier.interval, drawn, "v^", strict=True):
+                if bound != end:
+                    axes.plot([compute], [end], color=look.color, marker=marker, markersize=4, linestyle="")
+                    is_cut = True
+            ends += drawn
+        fit = result.fit
+        if fit is not None and label != result.baseline and {label, result.baseline} <= fit.laws.keys():
+            bounds = _band(fit, label, result.baseline, grid, result.confidence)
+            if bounds[0]:
+                axes.fill_between(grid, *np.clip(bounds, floor, top), color=look.color, alpha=0.13, linewidth=0)
+    return ends, is_cut
 
 
 def _band(

@@ -182,6 +182,21 @@ def test_multipliers_and_losses_do_not_overlap(result):
     assert 0 < highest < min(lowest, height(left, 1.0)) < 1
 
 
+def test_an_interval_many_times_as_wide_as_the_points_is_cut_and_says_so(result):
+    cell = result.cells["adana", "8"]
+    wide = dataclasses.replace(cell.multiplier, interval=(0.001, 1000.0))
+    cells = {**result.cells, ("adana", "8"): dataclasses.replace(cell, multiplier=wide)}
+
+    drawing = efficiency_drawing(dataclasses.replace(result, cells=cells))
+
+    left, _ = drawing.figure.axes
+    marks = {line.get_marker(): line.get_ydata()[0] for line in left.get_lines() if line.get_marker() in ("v", "^")}
+    low, high = left.get_ylim()
+    assert low < marks["v"] < 1 < marks["^"] < high < 10
+    assert "A triangle marks a bar that goes on beyond it" in drawing.caption
+    assert "triangle" not in efficiency_drawing(result).caption
+
+
 def test_the_summary_states_difference_verdict_and_multipliers(result):
     table = summary_table(result)
 
