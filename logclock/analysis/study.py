@@ -23,7 +23,7 @@ __all__ = [
     "tokens_per_step",
 ]
 
-PHASES = ("main", "sweep")
+PHASES = ("main", "sweep", "former")
 MISSING = "-"
 
 OPTIMIZERS = ("optimizer", "rest_optimizer")
@@ -62,7 +62,8 @@ def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Stud
     """Sort records into a study, refusing what must not be merged.
 
     `tags["phase"]` says what a run is for: `main` (also without the tag), `sweep`, or `main,sweep` for a run of the
-    sweep that is the main run of its seed too. Of several records of one run the last counts, as in a ledger.
+    sweep that is the main run of its seed too; `former`, which no table counts, for a main run at a setting that a
+    wider sweep has beaten since. Of several records of one run the last counts, as in a ledger.
 
     Args:
         records: The records, e.g. `Ledger(path).records()`.
@@ -95,7 +96,7 @@ def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Stud
 
 
 def phases_of(record: RunRecord) -> tuple[str, ...]:
-    """Return what a run is for: `main`, `sweep`, or both."""
+    """Return what a run is for: `main`, `sweep`, both, or nothing any more (`former`)."""
     phases = tuple(phase.strip() for phase in record.tags.get("phase", "main").split(","))
     unknown = sorted(set(phases) - set(PHASES))
     if unknown:

@@ -69,7 +69,8 @@ def run_sweep(
     ledger holds are not made again, so the same call goes on where one was interrupted.
 
     A run of the search that is a run of the comparison too, as the winner's first seed is unless `sweep_steps` is
-    given, is made once and says both: `tags["phase"]` is `sweep`, `main` or `main,sweep`. Every record also has
+    given, is made once and says both: `tags["phase"]` is `sweep`, `main` or `main,sweep`. Main runs that an earlier
+    sweep of these arms left at settings that are not the winners any more become `former`. Every record also has
     `lr_multiplier`, `settings` (where an axis differs from the recipe) and `track` among its tags.
 
     Args:
@@ -156,6 +157,8 @@ def run_sweep(
         display.message(f"{label}: all {len(losses[label])} runs diverged; no winner")
     jobs = plan.jobs(losses, winners)
     is_complete = make([job for job in jobs if not _is_made(job, made)])
+    if is_complete and phase is None:
+        _retire(ledger, plan, {run_id(job.config) for job in jobs})
     return SweepOutcome(
         records=[made[run_id(job.config)] for job in jobs],
         winners=winners,
@@ -272,6 +275,22 @@ def _as_in(ledger: Ledger, jobs: Sequence[Job]) -> list[Job]:
         else job
         for job in jobs
     ]
+
+
+def _retire(ledger: Ledger, plan: _Plan, current: Collection[str]) -> None:
+    """Take main runs that an earlier sweep of the arms left, around other learning rates, out of the comparison.
+
+    They stay in the ledger: as trials if they were some, otherwise as `former`.
+    """
+    lengths = {label: arm(plan.seeds[0], plan.steps).total_steps for label, arm in plan.arms.items()}
+    for record in ledger.records():
+        phases = record.tags.get("phase", "").split(",")
+        is_same_study = record.tags.items() >= plan.tags.items()
+        if record.run_id in current or "main" not in phases or record.label not in plan.arms or not is_same_study:
+            continue
+        if record.config["total_steps"] == lengths[record.label]:
+            others = ",".join(phase for phase in phases if phase != "main")
+            ledger.append(dataclasses.replace(record, tags=record.tags | {"phase": others or "former"}))
 
 
 def _differs_in_phase_alone(job: Job, record: RunRecord | None) -> bool:

@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from logclock.analysis import gather
 from logclock.records import Ledger
 from logclock.sweep import Axis, adaptive, run_sweep
 from logclock.train import open_dataset, run_id
@@ -173,6 +174,32 @@ def test_an_arm_that_always_diverges_has_no_winner_and_keeps_nobody_else_from_wi
     assert list(outcome.winners) == ["adamw"]
     assert set(outcome.losses["adana"].values()) == {math.inf}
     assert [r.seed for r in outcome.records if r.label == "adamw" and "main" in r.tags["phase"]] == [0, 1]
+
+
+def test_a_wider_sweep_in_the_same_directory_retires_the_former_winner(sweep, made, tmp_path):
+    sweep(multipliers=(0.25, 0.5), extensions=0, seeds=(0, 1))
+
+    outcome = sweep(multipliers=(0.5, 1, 2), extensions=0, seeds=(0, 1))
+
+    assert outcome.winners["adamw"].multiplier == 1
+    records = Ledger(tmp_path / "ledger.jsonl").records()
+    found = {
+        (record.tags["lr_multiplier"], record.seed): record.tags["phase"]
+        for record in records
+        if record.label == "adamw"
+    }
+    assert found == {
+        ("0.25", 0): "sweep",
+        ("0.5", 0): "sweep",
+        ("0.5", 1): "former",
+        ("1", 0): "main,sweep",
+        ("1", 1): "main",
+        ("2", 0): "sweep",
+    }
+    assert [run.seed for run in gather(records).main["adamw"]] == [0, 1]
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    sweep(multipliers=(0.5, 1, 2), extensions=0, seeds=(0, 1))
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
 
 
 def test_a_failed_run_is_an_error_because_the_budgets_would_differ(sweep, made, monkeypatch):
