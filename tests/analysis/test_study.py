@@ -57,7 +57,7 @@ def test_one_run_may_serve_both_phases(record):
 
 
 def test_an_unknown_phase_is_an_error(record):
-    with pytest.raises(ValueError, match=r"tags\['phase'\] must be one of main, sweep, got 'timing'"):
+    with pytest.raises(ValueError, match=r"tags\['phase'\] must be one of main, sweep, former, got 'timing'"):
         gather([record(tags={"phase": "timing"})])
 
 
