@@ -177,7 +177,7 @@ def ladder(
 
     Prints the planned runs and what they will cost by a short timing of this machine, then makes them. Runs that OUT
     holds already are not made again, and interrupted ones go on, so the same command finishes what was stopped. Without
-    arguments it is the micro ladder: about a night on two cores.
+    arguments it is the micro ladder: about two hours on two cores.
 
     Args:
         recipe: Sets up every run.
