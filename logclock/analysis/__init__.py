@@ -13,15 +13,14 @@ from logclock.analysis.efficiency import (
     overtraining_exponent,
     token_multiplier,
 )
-from logclock.analysis.ladder import (
+from logclock.analysis.ladder import analyse_ladder, gather_ladder
+from logclock.analysis.ladder_result import (
     LadderCell,
     LadderCost,
     LadderMultiplier,
     LadderResult,
     LadderSize,
     LadderTrial,
-    analyse_ladder,
-    gather_ladder,
 )
 from logclock.analysis.lr_rules import LrCurvature, LrRule, LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
 from logclock.analysis.scaling import HoldOut, Law, LawFit, Point, fit_laws, hold_out

@@ -5,11 +5,19 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from logclock.analysis.compute import CONVENTION, compute_per_token, total_compute
 from logclock.analysis.efficiency import interpolated_multiplier
-from logclock.analysis.lr_rules import LrCurvature, LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
+from logclock.analysis.ladder_result import (
+    LadderCell,
+    LadderCost,
+    LadderMultiplier,
+    LadderResult,
+    LadderSize,
+    LadderTrial,
+)
+from logclock.analysis.lr_rules import LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
 from logclock.analysis.scaling import FORMS, NUM_SAMPLES, Form, HoldOut, LawFit, Point, fit_laws, hold_out
 from logclock.analysis.significance import (
     MINIMUM_EFFECT,
@@ -28,203 +36,14 @@ from logclock.analysis.study import (
 )
 from logclock.records import RunRecord
 
-__all__ = [
-    "LadderCell",
-    "LadderCost",
-    "LadderMultiplier",
-    "LadderResult",
-    "LadderSize",
-    "LadderTrial",
-    "analyse_ladder",
-    "gather_ladder",
-]
+__all__ = ["analyse_ladder", "gather_ladder"]
 
 PHASE = "ladder"
 # A sample of the broken law takes fifty times as long as one of the others, its two terms being nearly interchangeable.
 MOST_BROKEN_SAMPLES = 200
 TRACKS = ("tuned", "defaults")
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LadderSize:
-    """One rung.
-
-    Args:
-        name: What `tags["size"]` calls it, e.g. the number of heads.
-        non_embedding_params: P.
-        total_params: D.
-        total_steps: Planned updates.
-        tokens: That a whole run trains on.
-        compute: FLOP of a whole run by the ladder's convention.
-    """
-
-    name: str
-    non_embedding_params: int
-    total_params: int
-    total_steps: int
-    tokens: float
-    compute: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LadderTrial:
-    """One setting of an optimizer at one size, run with the seed of the search.
-
-    Args:
-        peak_lr: Learning rate.
-        lr_multiplier: Its factor on the ladder's centre, as the tag says; None without the tag.
-        settings: What else differs from the recipe, as the tag says; empty without it.
-        loss: Final validation loss with the seed of the search; None unless that run finished.
-        status: `finished`, or how the run ended with its reason.
-        record_hash: The record.
-    """
-
-    peak_lr: float
-    lr_multiplier: str | None
-    settings: str
-    loss: float | None
-    status: str
-    record_hash: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LadderMultiplier:
-    """A compute multiplier over the baseline at one size, from the ends of runs.
-
-    Args:
-        value: From the mean losses; 1.2 means that the baseline needs 20 % more compute for the same loss.
-        interval: Student t interval of the mean over seeds, on the scale of ln; None without a size of two seeds.
-        by_seed: From the runs of each shared seed alone.
-    """
-
-    value: float
-    interval: tuple[float, float] | None
-    by_seed: Mapping[int, float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LadderCost:
-    """What runs took.
-
-    Args:
-        num_runs: How many there are, the search included.
-        hours: Their wall time together; None if a run does not say.
-        tokens_per_second: Median over the runs; the other costs likewise.
-        step_seconds: Of a whole training step.
-        optimizer_step_seconds: The optimizer's part of it.
-        optimizer_state_bytes: Size of the optimizer's state.
-        peak_memory_bytes: The largest of the runs.
-    """
-
-    num_runs: int
-    hours: float | None
-    tokens_per_second: float | None
-    step_seconds: float | None
-    optimizer_step_seconds: float | None
-    optimizer_state_bytes: float | None
-    peak_memory_bytes: float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LadderCell:
-    """All runs of one optimizer at one size.
-
-    Args:
-        label: The optimizer.
-        size: Name of the size.
-        trials: Every setting tried, ascending in the learning rate.
-        best: The one with the lowest loss at the seed of the search; None if no run finished.
-        is_best_on_edge: Whether the best has the smallest or largest of several learning rates tried.
-        losses: Final losses of the best setting by seed, finished runs only.
-        curvature: Parabola through the learning rates near the best; None if they show no minimum.
-        multiplier: Over the baseline; None for the baseline and where it cannot be read off.
-        cost: Of all its runs.
-        record_hashes: The records of the best setting.
-    """
-
-    label: str
-    size: str
-    trials: tuple[LadderTrial, ...]
-    best: LadderTrial | None
-    is_best_on_edge: bool
-    losses: Mapping[int, float]
-    curvature: LrCurvature | None
-    multiplier: LadderMultiplier | None
-    cost: LadderCost
-    record_hashes: tuple[str, ...]
-
-    @property
-    def loss(self) -> float | None:
-        """Mean over the seeds of the best setting."""
-        return statistics.fmean(self.losses.values()) if self.losses else None
-
-    @property
-    def loss_sd(self) -> float | None:
-        """Sample standard deviation over the seeds; None below two."""
-        return statistics.stdev(self.losses.values()) if len(self.losses) > 1 else None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LadderResult:
-    """What a ladder says; every number is traceable to record hashes.
-
-    Args:
-        baseline: The label that the others are compared with.
-        labels: The baseline first.
-        sizes: Ascending.
-        track: `tuned` (the best setting of a search) or `defaults` (the recipe's settings).
-        convention: Key of `RunRecord.model` by which compute is counted.
-        cells: By label and name of the size; a label may lack a size.
-        form: The law that curves are drawn with; None if the runs determine none.
-        fits: The laws that the runs determine, by form.
-        hold_outs: The prediction of the largest size from the others, by form and label.
-        lr_rules: Learning-rate rules of the labels that have two sizes or more.
-        differences: To the baseline in nats, by label, the baseline itself left out.
-        minimum_effect: Smallest loss difference that is called one, in nats.
-        confidence: Coverage of the intervals of fits and multipliers; that of differences is their own.
-        cost: Of each label, all sizes together.
-        warnings: What makes the ladder less fair or less certain than it looks, in sentences.
-        records: The runs of the track.
-    """
-
-    baseline: str
-    labels: tuple[str, ...]
-    sizes: tuple[LadderSize, ...]
-    track: str
-    convention: str
-    cells: Mapping[tuple[str, str], LadderCell]
-    form: Form | None
-    fits: Mapping[Form, LawFit]
-    hold_outs: Mapping[Form, Mapping[str, HoldOut]]
-    lr_rules: Mapping[str, LrRuleFit]
-    differences: Mapping[str, PooledDifference]
-    minimum_effect: float
-    confidence: float
-    cost: Mapping[str, LadderCost]
-    warnings: tuple[str, ...]
-    records: tuple[RunRecord, ...]
-
-    @property
-    def fit(self) -> LawFit | None:
-        """The laws that curves are drawn with."""
-        return None if self.form is None else self.fits[self.form]
-
-    def cells_of(self, label: str) -> tuple[LadderCell, ...]:
-        """Return the cells of a label, ascending in size."""
-        return tuple(self.cells[label, size.name] for size in self.sizes if (label, size.name) in self.cells)
-
-    def size(self, name: str) -> LadderSize:
-        """Return a size by name.
-
-        Raises:
-            ValueError: There is none.
-        """
-        for size in self.sizes:
-            if size.name == name:
-                return size
-        raise ValueError(f"unknown size {name!r}. Known: {', '.join(size.name for size in self.sizes)}.")
-
-
+Content = TypeVar("Content")
 Cells = dict[tuple[str, str], list[RunRecord]]
 
 
@@ -299,65 +118,50 @@ def analyse_ladder(
             no run finished is left out with a warning.
     """
     warnings: list[str] = []
-    cells = _without_unfinished_sizes(gather_ladder(records, track=track), warnings)
-    all_records = tuple(record for group in cells.values() for record in group)
-    given = list(dict.fromkeys(label for label, _ in cells))
+    runs = _without_unfinished_sizes(gather_ladder(records, track=track), warnings)
+    all_records = tuple(record for group in runs.values() for record in group)
+    given = list(dict.fromkeys(label for label, _ in runs))
     name = choose_baseline(baseline, all_records, given)
     labels = (name, *(label for label in given if label != name))
-    sizes = _sizes(cells, convention)
-    analysed = {
-        (label, size.name): _cell(label, size.name, cells[label, size.name])
+    sizes = _sizes(runs, convention)
+    compute = {size.name: size.compute for size in sizes}
+    cells = {
+        (label, size.name): _cell(label, size.name, runs[label, size.name])
         for label in labels
         for size in sizes
-        if (label, size.name) in cells
+        if (label, size.name) in runs
     }
-    compute = {size.name: size.compute for size in sizes}
-    multipliers = {
-        label: _multipliers(label, name, analysed, compute, confidence, warnings) for label in labels if label != name
-    }
-    analysed = {
-        (label, size): dataclasses.replace(cell, multiplier=multipliers.get(label, {}).get(size))
-        for (label, size), cell in analysed.items()
-    }
-    points = {
-        label: [
-            Point(compute=compute[size], loss=loss)
-            for (owner, size), cell in analysed.items()
-            if owner == label
-            for loss in cell.losses.values()
-        ]
-        for label in labels
-    }
-    points = {label: runs for label, runs in points.items() if runs}
-    if name not in points:
+    if not any(cell.losses for cell in _of(name, cells).values()):
         raise ValueError(f"no run of the baseline {name!r} finished, so there is nothing to compare with.")
-    fits, hold_outs = _fits(points, forms, num_samples=num_samples, confidence=confidence, warnings=warnings)
-    losses = {label: {cell.size: cell.losses for (o, _), cell in analysed.items() if o == label} for label in labels}
+    for label in labels[1:]:
+        for size, multiplier in _multipliers(label, name, cells, compute, confidence, warnings).items():
+            cells[label, size] = dataclasses.replace(cells[label, size], multiplier=multiplier)
+    fits, hold_outs = _fits(
+        _points(labels, cells, compute), forms, num_samples=num_samples, confidence=confidence, warnings=warnings
+    )
     return LadderResult(
         baseline=name,
         labels=labels,
         sizes=sizes,
         track=track,
         convention=convention,
-        cells=analysed,
+        cells=cells,
         form=_chosen(form, fits),
         fits=fits,
         hold_outs=hold_outs,
-        lr_rules=_lr_rules(labels, sizes, analysed, num_samples),
-        differences={
-            label: pooled_difference(losses[label], losses[name], minimum_effect=minimum_effect)
-            for label in labels
-            if label != name
-        },
+        lr_rules=_lr_rules(labels, sizes, cells, num_samples),
+        differences=_differences(labels, cells, minimum_effect),
         minimum_effect=minimum_effect,
         confidence=confidence,
-        cost={
-            label: _cost([r for (owner, _), group in cells.items() if owner == label for r in group])
-            for label in labels
-        },
-        warnings=(*warnings, *_fairness(labels, sizes, analysed)),
+        cost={label: _cost([record for group in _of(label, runs).values() for record in group]) for label in labels},
+        warnings=(*warnings, *_fairness(labels, sizes, cells)),
         records=all_records,
     )
+
+
+def _of(label: str, by_cell: Mapping[tuple[str, str], Content]) -> dict[str, Content]:
+    """Return what belongs to a label, by size."""
+    return {size: content for (owner, size), content in by_cell.items() if owner == label}
 
 
 def _without_unfinished_sizes(cells: Cells, warnings: list[str]) -> Cells:
@@ -445,8 +249,8 @@ def _multipliers(
     warnings: list[str],
 ) -> dict[str, LadderMultiplier]:
     """Return the multipliers of a label by size; their spread over seeds is pooled over the sizes."""
-    own = {size: cell for (owner, size), cell in cells.items() if owner == label and cell.losses}
-    base = {size: cell for (owner, size), cell in cells.items() if owner == baseline and cell.losses}
+    own = {size: cell for size, cell in _of(label, cells).items() if cell.losses}
+    base = {size: cell for size, cell in _of(baseline, cells).items() if cell.losses}
     values: dict[str, float] = {}
     by_seed: dict[str, dict[int, float]] = {}
     shared = set.intersection(*(set(cell.losses) for cell in base.values())) if base else set()
@@ -481,6 +285,32 @@ def _point(cell: LadderCell, compute: Mapping[str, float], *, seed: int | None =
     """Return the end of a cell's best setting: the mean over its seeds, or one seed."""
     loss = statistics.fmean(cell.losses.values()) if seed is None else cell.losses[seed]
     return Point(compute=compute[cell.size], loss=loss)
+
+
+def _points(
+    labels: Sequence[str], cells: Mapping[tuple[str, str], LadderCell], compute: Mapping[str, float]
+) -> dict[str, list[Point]]:
+    """Return every finished run at a best setting, by label; a label without one has no entry."""
+    points = {
+        label: [
+            Point(compute=compute[size], loss=loss)
+            for size, cell in _of(label, cells).items()
+            for loss in cell.losses.values()
+        ]
+        for label in labels
+    }
+    return {label: ends for label, ends in points.items() if ends}
+
+
+def _differences(
+    labels: Sequence[str], cells: Mapping[tuple[str, str], LadderCell], minimum_effect: float
+) -> dict[str, PooledDifference]:
+    """Return the difference of every label to the first, over sizes and seeds."""
+    losses = {label: {size: cell.losses for size, cell in _of(label, cells).items()} for label in labels}
+    return {
+        label: pooled_difference(losses[label], losses[labels[0]], minimum_effect=minimum_effect)
+        for label in labels[1:]
+    }
 
 
 def _fits(

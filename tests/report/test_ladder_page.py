@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from ladders import SIZES, Invented
 
-from logclock.analysis import analyse_ladder
-from logclock.analysis.ladder import LadderMultiplier
+from logclock.analysis import LadderMultiplier, analyse_ladder
 from logclock.report import ladder_headline, ladder_table, render_ladder_report, write_ladder_report
 from logclock.report.drawing import STAND_INS
 from logclock.report.export import light_colours
