@@ -111,20 +111,74 @@ def run_sweep(
     for label, search in plan.searches.items():
         check_axes(arms[label](plan.seeds[0], plan.sweep_steps), search.axes)
     ledger = Ledger(Path(out) / "ledger.jsonl")
-    made: dict[str, RunRecord] = {}
+    runs = _Runs(out=out, display=display, num_jobs=num_jobs, data_root=data_root, command=command, executor=executor)
+    losses, is_complete = _search(plan, ledger, runs)
+    if not is_complete:
+        records = list(runs.made.values())
+        return SweepOutcome(records=records, winners={}, losses=losses, on_edge=(), was_stopped=True)
+    winners = {
+        label: best_trial(tried)
+        for label, tried in losses.items()
+        if math.isfinite(min(tried.values(), default=math.inf))
+    }
+    for label in plan.searches.keys() - winners.keys():
+        display.message(f"{label}: all {len(losses[label])} runs diverged; no winner")
+    jobs = plan.jobs(losses, winners)
+    is_complete = runs.make([job for job in jobs if not _is_made(job, runs.made)])
+    if is_complete and phase is None:
+        _retire(ledger, plan, {run_id(job.config) for job in jobs})
+    return SweepOutcome(
+        records=[runs.made[run_id(job.config)] for job in jobs],
+        winners=winners,
+        losses=losses,
+        on_edge=tuple(label for label in winners if plan.searches[label].is_on_edge(losses[label])),
+        was_stopped=not is_complete,
+    )
 
-    def make(jobs: Sequence[Job]) -> bool:
-        """Make runs, or give them other tags, and return whether all came to an end."""
+
+def _search(plan: "_Plan", ledger: Ledger, runs: "_Runs") -> tuple[dict[str, dict[Trial, float]], bool]:
+    """Try settings in rounds of one for every arm; return the losses, and False if a signal came before the end."""
+    losses: dict[str, dict[Trial, float]] = {label: {} for label in plan.arms}
+    new = {label: search.grid() for label, search in plan.searches.items()}
+    for num_round in range(plan.max_rounds + 1):
+        if not runs.make(_as_in(ledger, plan.search_jobs(new))):
+            return losses, False
+        for label, trials in new.items():
+            losses[label] |= {trial: _final_loss(runs.made[plan.search_id(label, trial)]) for trial in trials}
+        needing = [label for label, search in plan.searches.items() if search.needs_another(losses[label])]
+        if not needing or num_round == plan.max_rounds:
+            break
+        runs.display.message(
+            f"another trial for each of {len(plan.arms)}: {', '.join(needing)} at the edge or with values left"
+        )
+        new = {label: [search.next_trial(losses[label])] for label, search in plan.searches.items()}
+    return losses, True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Runs:
+    """Makes runs, or gives them other tags, and keeps their records by run id."""
+
+    out: str | os.PathLike[str]
+    display: Display
+    num_jobs: int | None
+    data_root: str | Path | None
+    command: str | None
+    executor: Executor | None
+    made: dict[str, RunRecord] = dataclasses.field(default_factory=dict)
+
+    def make(self, jobs: Sequence[Job]) -> bool:
+        """Return whether all came to an end."""
         records = run_jobs(
             jobs,
-            out=out,
-            display=display,
-            num_jobs=num_jobs,
-            data_root=data_root,
-            command=command,
-            executor=executor,
+            out=self.out,
+            display=self.display,
+            num_jobs=self.num_jobs,
+            data_root=self.data_root,
+            command=self.command,
+            executor=self.executor,
         )
-        made.update({record.run_id: record for record in records})
+        self.made.update({record.run_id: record for record in records})
         if any(record.status == "running" for record in records):  # a signal came; failures show the next time
             return False
         failed = [record for record in records if record.status == "failed"]
@@ -134,38 +188,6 @@ def run_sweep(
                 f"({failed[0].reason}); without them the budgets are not equal. Start it again to make them."
             )
         return True
-
-    losses: dict[str, dict[Trial, float]] = {label: {} for label in arms}
-    new = {label: search.grid() for label, search in plan.searches.items()}
-    for num_round in range(plan.max_rounds + 1):
-        if not make(_as_in(ledger, plan.search_jobs(new))):
-            return SweepOutcome(records=list(made.values()), winners={}, losses=losses, on_edge=(), was_stopped=True)
-        for label, trials in new.items():
-            losses[label] |= {trial: _final_loss(made[plan.search_id(label, trial)]) for trial in trials}
-        needing = [label for label, search in plan.searches.items() if search.needs_another(losses[label])]
-        if not needing or num_round == plan.max_rounds:
-            break
-        display.message(f"another trial for each of {len(arms)}: {', '.join(needing)} at the edge or with values left")
-        new = {label: [search.next_trial(losses[label])] for label, search in plan.searches.items()}
-
-    winners = {
-        label: best_trial(tried)
-        for label, tried in losses.items()
-        if math.isfinite(min(tried.values(), default=math.inf))
-    }
-    for label in plan.searches.keys() - winners.keys():
-        display.message(f"{label}: all {len(losses[label])} runs diverged; no winner")
-    jobs = plan.jobs(losses, winners)
-    is_complete = make([job for job in jobs if not _is_made(job, made)])
-    if is_complete and phase is None:
-        _retire(ledger, plan, {run_id(job.config) for job in jobs})
-    return SweepOutcome(
-        records=[made[run_id(job.config)] for job in jobs],
-        winners=winners,
-        losses=losses,
-        on_edge=tuple(label for label in winners if plan.searches[label].is_on_edge(losses[label])),
-        was_stopped=not is_complete,
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
