@@ -23,7 +23,7 @@ from logclock.analysis.ladder_result import (
     LadderTrial,
 )
 from logclock.analysis.lr_rules import LrCurvature, LrRule, LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
-from logclock.analysis.scaling import HoldOut, Law, LawFit, Point, fit_laws, hold_out
+from logclock.analysis.scaling import HoldOut, LackOfFit, Law, LawFit, Point, fit_laws, hold_out
 from logclock.analysis.significance import (
     MINIMUM_EFFECT,
     Difference,
@@ -40,6 +40,7 @@ __all__ = [
     "Comparison",
     "Difference",
     "HoldOut",
+    "LackOfFit",
     "LadderCell",
     "LadderCost",
     "LadderMultiplier",

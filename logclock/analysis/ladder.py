@@ -18,7 +18,7 @@ from logclock.analysis.ladder_result import (
     LadderTrial,
 )
 from logclock.analysis.lr_rules import LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
-from logclock.analysis.scaling import FORMS, NUM_SAMPLES, Form, HoldOut, LawFit, Point, fit_laws, hold_out
+from logclock.analysis.scaling import FORMS, HUBER_DELTA, NUM_SAMPLES, Form, HoldOut, LawFit, Point, fit_laws, hold_out
 from logclock.analysis.significance import (
     MINIMUM_EFFECT,
     PooledDifference,
@@ -42,6 +42,7 @@ PHASE = "ladder"
 # A sample of the broken law takes fifty times as long as one of the others, its two terms being nearly interchangeable.
 MOST_BROKEN_SAMPLES = 200
 TRACKS = ("tuned", "defaults")
+LACK_OF_FIT = 0.01  # chance of a false alarm below which a law is said not to hold
 
 Content = TypeVar("Content")
 Cells = dict[tuple[str, str], list[RunRecord]]
@@ -139,6 +140,9 @@ def analyse_ladder(
     fits, hold_outs = _fits(
         _points(labels, cells, compute), forms, num_samples=num_samples, confidence=confidence, warnings=warnings
     )
+    drawn = _chosen(form, fits)
+    if drawn is not None:
+        warnings += _lack_of_fit(fits[drawn])
     return LadderResult(
         baseline=name,
         labels=labels,
@@ -146,7 +150,7 @@ def analyse_ladder(
         track=track,
         convention=convention,
         cells=cells,
-        form=_chosen(form, fits),
+        form=drawn,
         fits=fits,
         hold_outs=hold_outs,
         lr_rules=_lr_rules(labels, sizes, cells, num_samples),
@@ -334,6 +338,18 @@ def _fits(
             what = "prediction of the largest size by" if form in fits else "fit of"
             warnings.append(f"No {what} the {form} law: {reason}")
     return fits, hold_outs
+
+
+def _lack_of_fit(fit: LawFit) -> list[str]:
+    """Say that the sizes do not lie on a law, if the seeds are close enough together to show it."""
+    found = fit.lack_of_fit()
+    if found is None or found.p_value >= LACK_OF_FIT or found.misfit < HUBER_DELTA:
+        return []
+    return [
+        f"The {fit.form} law misses the sizes by {100 * found.misfit:.2g} % of the loss, where seeds differ by "
+        f"{100 * found.noise:.2g} % (lack of fit, p = {found.p_value:.1g}): its multipliers and exponents are rougher "
+        "than their intervals say."
+    ]
 
 
 def _with_sizes(points: Mapping[str, Sequence[Point]], form: Form, spare: int) -> dict[str, Sequence[Point]]:

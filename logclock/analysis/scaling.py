@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -9,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from logclock.analysis.minimise import Array, minimise
-from logclock.analysis.significance import expanded_quantiles
+from logclock.analysis.significance import expanded_quantiles, f_tail
 
-__all__ = ["FORMS", "HUBER_DELTA", "Form", "HoldOut", "Law", "LawFit", "Point", "fit_laws", "hold_out"]
+__all__ = ["FORMS", "HUBER_DELTA", "Form", "HoldOut", "LackOfFit", "Law", "LawFit", "Point", "fit_laws", "hold_out"]
 
 Form = Literal["power", "saturated", "broken"]
 
@@ -95,6 +96,21 @@ class Law:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LackOfFit:
+    """How far sizes lie off their law, against how far the seeds of one size lie apart.
+
+    Args:
+        misfit: Root mean square over the runs of the mean residual of ln L of their size.
+        noise: Standard deviation of ln L between the seeds of one size, pooled.
+        p_value: Chance of a ratio of their mean squares as large as this if the law holds.
+    """
+
+    misfit: float
+    noise: float
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LawFit:
     """Laws fitted together, and how far the runs determine them.
 
@@ -133,6 +149,30 @@ class LawFit:
     def rms(self, label: str) -> float:
         """Return the root mean square residual of ln L of one label."""
         return float(np.sqrt(np.mean(np.square(self.residuals[label]))))
+
+    def lack_of_fit(self) -> LackOfFit | None:
+        """Compare residuals between sizes with those within, or return None where sizes or seeds are too few.
+
+        The F test of lack of fit, with the degrees of freedom of one label: labels share their sizes and seeds, so
+        what befalls one befalls the others, and all together are counted as one.
+        """
+        groups = [
+            [residual for point, residual in zip(runs, self.residuals[label], strict=True) if point.compute == compute]
+            for label, runs in self.points.items()
+            for compute in {point.compute for point in runs}
+        ]
+        spare, repeats = len(groups) - self.num_parameters, self.num_points - len(groups)
+        if spare < 1 or repeats < 1:
+            return None
+        means = [statistics.fmean(group) for group in groups]
+        misfit = sum(len(group) * mean**2 for group, mean in zip(groups, means, strict=True))
+        noise = sum((r - mean) ** 2 for group, mean in zip(groups, means, strict=True) for r in group)
+        ratio = misfit / spare / (noise / repeats) if noise else math.inf
+        return LackOfFit(
+            misfit=math.sqrt(misfit / self.num_points),
+            noise=math.sqrt(noise / repeats),
+            p_value=f_tail(ratio, spare / len(self.points), repeats / len(self.points)),
+        )
 
     def interval(
         self, label: str, quantity: Callable[[Law], float], *, confidence: float = 0.9

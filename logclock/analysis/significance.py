@@ -11,6 +11,7 @@ __all__ = [
     "Difference",
     "Verdict",
     "expanded_quantiles",
+    "f_tail",
     "paired_difference",
     "t_interval",
     "t_quantile",
@@ -202,6 +203,11 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[fl
 def t_quantile(probability: float, *, degrees_of_freedom: int) -> float:
     """Return the quantile of the Student t distribution."""
     return float(_special().stdtrit(degrees_of_freedom, probability))
+
+
+def f_tail(ratio: float, numerator_freedom: float, denominator_freedom: float) -> float:
+    """Return the chance that the F distribution exceeds a ratio of mean squares; freedoms may be fractions."""
+    return float(_special().fdtrc(numerator_freedom, denominator_freedom, ratio))
 
 
 def expanded_quantiles(

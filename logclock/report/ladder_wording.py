@@ -67,7 +67,8 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
         f"({confidence}) comes from the multipliers of each seed alone.",
         f"Laws are fitted to ln L by the summed Huber loss with delta {_delta(result)}, from many starts, with one "
         "floor for all optimizers. Intervals redraw the residuals of all runs and fit again, and are widened for few "
-        "runs. They take the law for granted: the residuals and the held-out size show whether it may be. The floor "
+        "runs. They take the law for granted: the residuals and the held-out size show whether it may be, and a law "
+        "that misses the sizes by more than the seeds explain is named above. The floor "
         "and the exponents are strongly correlated; trust the curve between the runs, and exponents only with their "
         f"intervals. An exponent at {EXPONENTS[0]:g} is at its bound: that term is a constant, a floor of the "
         "optimizer's own.",

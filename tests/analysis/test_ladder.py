@@ -237,6 +237,20 @@ def test_two_sizes_give_power_laws_and_say_what_they_do_not_give():
         analyse_ladder(dataclasses.replace(NOISY, sizes=("2", "4")).records(), form="broken", num_samples=0)
 
 
+def test_sizes_that_lie_off_the_law_are_reported(noisy):
+    bent = [
+        dataclasses.replace(r, metrics={"final_validation_loss": r.metrics["final_validation_loss"] * 1.03})
+        if r.tags["size"] == "4"
+        else r
+        for r in NOISY.records()
+    ]
+
+    warnings = analyse_ladder(bent, forms=["saturated"], num_samples=0).warnings
+
+    assert any(w.startswith("The saturated law misses the sizes by 1") for w in warnings)
+    assert not any("misses the sizes" in w for w in noisy.warnings)
+
+
 def test_one_size_is_a_comparison_without_laws():
     result = analyse_ladder(dataclasses.replace(NOISY, sizes=("4",)).records(), num_samples=20)
 

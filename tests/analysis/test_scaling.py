@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.optimize import brentq, least_squares
 
 from logclock.analysis import Law, Point, fit_laws, hold_out
@@ -170,6 +171,51 @@ def test_intervals_have_nominal_coverage(num_sizes, seeds):
 
     # standard error 1.7 %; Huber residuals are slightly shrunken, and five sizes leave a skewed estimate
     assert all(0.84 <= share <= 0.96 for share in found.values()), found
+
+
+def test_lack_of_fit_is_the_f_test_of_the_textbook():
+    points = ladder({"adamw": TRUTH["adamw"]}, num_sizes=6, seeds=3, noise=3e-3)
+
+    fit = fit_laws(points, floor=0.0, delta=math.inf, num_samples=0)
+
+    residuals = np.reshape(fit.residuals["adamw"], (6, 3))
+    lack = 3 * np.sum(residuals.mean(axis=1) ** 2) / (6 - 2)  # six sizes, two numbers
+    noise = np.sum(residuals.var(axis=1, ddof=1)) * 2 / (18 - 6)
+    assert fit.lack_of_fit().p_value == pytest.approx(scipy.stats.f.sf(lack / noise, 4, 12))
+    assert fit.lack_of_fit().noise == pytest.approx(math.sqrt(noise))
+    assert fit.lack_of_fit().misfit == pytest.approx(np.sqrt(np.mean(residuals.mean(axis=1) ** 2)))
+
+
+def test_sizes_on_a_law_are_seldom_said_to_miss_it_although_labels_share_their_seeds():
+    alarms = 0
+    for repetition in range(60):
+        points = ladder(TRUTH, num_sizes=5, seeds=3, noise=4e-3, seed=repetition)
+        alike = [p.loss / float(TRUTH["adamw"](p.compute)) for p in points["adamw"]]  # the seeds do the same to both
+        points["adana"] = [
+            Point(compute=p.compute, loss=float(TRUTH["adana"](p.compute)) * factor)
+            for p, factor in zip(points["adana"], alike, strict=True)
+        ]
+        alarms += fit_laws(points, num_samples=0).lack_of_fit().p_value < 0.01
+
+    assert alarms <= 3  # the chance of four or more at 1 % each is 0.3 %
+
+
+def test_sizes_off_the_law_are_seen_where_seeds_agree():
+    points = ladder(TRUTH, num_sizes=5, seeds=2, noise=1e-3)
+    bent = {
+        label: [Point(compute=p.compute, loss=p.loss * (1.02 if 3 < i < 6 else 1)) for i, p in enumerate(runs)]
+        for label, runs in points.items()
+    }
+
+    assert fit_laws(points, num_samples=0).lack_of_fit().p_value > 0.05
+    assert fit_laws(bent, num_samples=0).lack_of_fit().p_value < 0.01
+
+
+@pytest.mark.parametrize(("num_sizes", "seeds"), [(5, 1), (2, 3)])
+def test_lack_of_fit_needs_seeds_and_more_sizes_than_numbers(num_sizes, seeds):
+    points = ladder(TRUTH, num_sizes=num_sizes, seeds=seeds, noise=1e-3)
+
+    assert fit_laws(points, form="power", num_samples=0).lack_of_fit() is None
 
 
 def test_without_freedom_there_is_a_fit_but_no_interval():

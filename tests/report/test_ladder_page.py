@@ -218,6 +218,9 @@ def test_the_fit_table_has_the_law_of_the_curves_first(result):
     law = result.fit.laws["adamw"]
     low, high = result.fit.interval("adamw", lambda law: law.terms[0][1], confidence=0.9)
     assert column(table, "exponents")[0] == f"{law.terms[0][1]:.4f} [{low:.4f}, {high:.4f}]"
+    # the invented losses have a floor
+    assert column(table, "lack of fit")[0] == f"p = {result.fit.lack_of_fit().p_value:.2g}"
+    assert result.fit.lack_of_fit().p_value > 0.01 > result.fits["power"].lack_of_fit().p_value
 
 
 def test_edges_are_marked_in_table_and_warnings(result):
