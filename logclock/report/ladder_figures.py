@@ -23,6 +23,8 @@ SIDEWAYS = 0.006
 SMALL = (3.3, 2.5)
 # How far bars and bands of multipliers may go beyond all points and curves, as a share of the height of those.
 INTERVAL_REACH = 0.75
+# Bands of more optimizers than this hide one another; the table has their ends.
+MOST_BANDS = 3
 
 
 def efficiency_drawing(result: LadderResult) -> Drawing:
@@ -51,7 +53,8 @@ def efficiency_drawing(result: LadderResult) -> Drawing:
         if is_cut:
             note += " A triangle marks a bar that goes on beyond it; the table has its end."
         if result.fit is not None:
-            note += f" Lines: the {result.form} law, with its bootstrap interval; dotted beyond the runs it rests on."
+            band = "with its bootstrap interval" if _has_bands(result) else "its intervals are in the table"
+            note += f" Lines: the {result.form} law, {band}; dotted beyond the runs it rests on."
         return draw(figure, name="efficiency", title="Compute multiplier and loss against compute", caption=note)
 
 
@@ -143,11 +146,17 @@ def _draw_intervals(
                     is_cut = True
             ends += drawn
         fit = result.fit
-        if fit is not None and label != result.baseline and {label, result.baseline} <= fit.laws.keys():
+        if fit is None or not _has_bands(result) or label == result.baseline:
+            continue
+        if {label, result.baseline} <= fit.laws.keys():
             bounds = _band(fit, label, result.baseline, grid, result.confidence)
             if bounds[0]:
                 axes.fill_between(grid, *np.clip(bounds, floor, top), color=look.color, alpha=0.13, linewidth=0)
     return ends, is_cut
+
+
+def _has_bands(result: LadderResult) -> bool:
+    return len(result.labels) - 1 <= MOST_BANDS
 
 
 def _band(

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import matplotlib.image
 import numpy as np
 import pytest
-from ladders import SIZES, Invented
+from ladders import LAWS, SIZES, Invented
 
 from logclock.analysis import LadderMultiplier, analyse_ladder
 from logclock.report import ladder_headline, ladder_table, render_ladder_report, write_ladder_report
@@ -194,6 +194,18 @@ def test_an_interval_many_times_as_wide_as_the_points_is_cut_and_says_so(result)
     assert low < marks["v"] < 1 < marks["^"] < high < 10
     assert "A triangle marks a bar that goes on beyond it" in drawing.caption
     assert "triangle" not in efficiency_drawing(result).caption
+
+
+@pytest.mark.parametrize(("count", "num_bands"), [(3, 3), (4, 0)])
+def test_laws_have_bands_as_long_as_these_do_not_hide_one_another(count, num_bands):
+    labels = ("adamw", *(f"other-{i}" for i in range(count)))
+    laws = dict.fromkeys(labels, LAWS["adamw"])
+    records = Invented(optimizers=labels, laws=laws).records()
+
+    drawing = efficiency_drawing(analyse_ladder(records, forms=["power"], num_samples=20))
+
+    assert len(drawing.figure.axes[0].collections) == num_bands
+    assert ("its intervals are in the table" in drawing.caption) == (num_bands == 0)
 
 
 def test_the_summary_states_difference_verdict_and_multipliers(result):
