@@ -39,7 +39,6 @@ def summary_table(result: LadderResult) -> Table:
         *(f"multiplier at {name}" for name in ends),
         f"by the fitted laws at {largest.name}",
         "runs",
-        "hours",
     )
     rows = []
     for label in result.labels:
@@ -53,7 +52,6 @@ def summary_table(result: LadderResult) -> Table:
                 *(_multiplier(cells[name].multiplier) if name in cells else MISSING for name in ends),
                 _fitted_multiplier(result, label, largest.compute),
                 str(result.cost[label].num_runs),
-                fixed(result.cost[label].hours, 2),
             )
         )
     return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, *range(3, len(columns))}))
