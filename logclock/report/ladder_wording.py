@@ -1,6 +1,7 @@
 """What does a ladder say in plain words, and how far can it be trusted?"""
 
 from logclock.analysis import CONVENTIONS, LadderResult
+from logclock.analysis.lr_rules import EXPONENTS as LR_EXPONENTS
 from logclock.analysis.scaling import EXPONENTS
 
 __all__ = ["ladder_headline", "ladder_methods", "ladder_setting", "ladder_title"]
@@ -75,7 +76,8 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
         f"Compute is counted as {counted} The optimizer's own work is not counted; the cost table has it as time.",
         "Learning-rate rules weight the five best learning rates of a size by rank squared times P. The grid of a "
         "search has a centre, and a rule fitted to few trials leans towards it, which its interval does not know; the "
-        "parabolas do not lean. Learning rates were chosen on the "
+        f"parabolas do not lean. An exponent d at {LR_EXPONENTS[0]:g} is at its bound, with a large b: such a rule "
+        "bends downwards between the sizes and says nothing beyond them. Learning rates were chosen on the "
         "validation set that is reported here.",
     )
 
