@@ -50,8 +50,9 @@ PEAK_LR = {
 
 For `adamw`, `adana` and `dana-star-mk4` near the minimum of a parabola in ln(lr) through full-length runs at three
 rates, a factor 2 apart, with the best in the middle or (ADANA) 0.004 nats from it; see experiments/LOG.md. For `muon`
-and `ademamix-log-time-decay` the best of four rates at P = 12 k, 20 tokens per parameter, times (98 k / 12 k)^-0.6. The
-others are not measured: they take the rate of their nearest relative, the two that take signs a tenth of AdamW's,
+and `ademamix-log-time-decay` the best of four rates at P = 12 k, 20 tokens per parameter, times (98 k / 12 k)^-0.6;
+on the micro ladder (512 words, heads of 12) the best from P = 83 k on are twice (Muon) and 2.8 times (AdEMAMix) that.
+The others are not measured: they take the rate of their nearest relative, the two that take signs a tenth of AdamW's,
 AdEMAMix one between AdamW's and ADANA's, and NormSGD's is the length of an update, not the size of its elements.
 """
 
