@@ -268,6 +268,9 @@ def _residuals(result: LadderResult, fit: LawFit, looks: Mapping[str, Style], la
     axes.set_ylim(-1.1 * largest or -1, 1.1 * largest or 1)
     _label_compute(axes, result)
     caption = f"{fit.num_parameters} numbers from {fit.num_points} runs."
+    lack = fit.lack_of_fit()
+    if lack is not None:
+        caption += f" Lack of fit: p = {lack.p_value:.2g}."
     return draw(figure, name=f"residuals-{fit.form}", title=f"Residuals, {fit.form} law", caption=caption)
 
 

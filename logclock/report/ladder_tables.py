@@ -109,12 +109,11 @@ def size_table(result: LadderResult) -> Table:
 
 
 def fit_table(result: LadderResult) -> Table:
-    """Return every fitted law with its intervals, residuals and test of fit; the law of the curves first."""
-    columns = ("optimizer", "law", "floor a", "coefficients", "exponents", "1000 rms of ln L", "lack of fit")
+    """Return every fitted law with its intervals and residuals; the law of the curves first."""
+    columns = ("optimizer", "law", "floor a", "coefficients", "exponents", "1000 rms of ln L")
     rows = []
     for form in sorted(result.fits, key=lambda form: form != result.form):
         fit = result.fits[form]
-        lack = fit.lack_of_fit()
         for label, law in fit.laws.items():
             floor = fit.interval(label, _floor, confidence=result.confidence)
             given = " (given)" if fit.is_floor_given else ""
@@ -130,10 +129,9 @@ def fit_table(result: LadderResult) -> Table:
                     ", ".join(f"{b:.4g}" for b, _ in law.terms),
                     ", ".join(exponents),
                     fixed(1000 * fit.rms(label), 2),
-                    MISSING if lack is None else f"p = {lack.p_value:.2g}",
                 )
             )
-    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({2, 3, 4, 5, 6}))
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({2, 3, 4, 5}))
 
 
 def hold_out_table(result: LadderResult) -> Table:

@@ -13,7 +13,7 @@ from logclock.analysis import LadderMultiplier, analyse_ladder
 from logclock.report import ladder_headline, ladder_table, render_ladder_report, write_ladder_report
 from logclock.report.drawing import STAND_INS
 from logclock.report.export import light_colours
-from logclock.report.ladder_figures import efficiency_drawing
+from logclock.report.ladder_figures import efficiency_drawing, residual_drawings
 from logclock.report.ladder_tables import (
     fit_table,
     hold_out_table,
@@ -230,9 +230,15 @@ def test_the_fit_table_has_the_law_of_the_curves_first(result):
     law = result.fit.laws["adamw"]
     low, high = result.fit.interval("adamw", lambda law: law.terms[0][1], confidence=0.9)
     assert column(table, "exponents")[0] == f"{law.terms[0][1]:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def test_the_residuals_of_every_law_have_its_test_of_fit(result):
+    captions = {drawing.name: drawing.caption for drawing in residual_drawings(result)}
+
     # the invented losses have a floor
-    assert column(table, "lack of fit")[0] == f"p = {result.fit.lack_of_fit().p_value:.2g}"
     assert result.fit.lack_of_fit().p_value > 0.01 > result.fits["power"].lack_of_fit().p_value
+    for form, fit in result.fits.items():
+        assert f"Lack of fit: p = {fit.lack_of_fit().p_value:.2g}." in captions[f"residuals-{form}"]
 
 
 def test_edges_are_marked_in_table_and_warnings(result):
