@@ -153,8 +153,13 @@ class LawFit:
     def lack_of_fit(self) -> LackOfFit | None:
         """Compare residuals between sizes with those within, or return None where sizes or seeds are too few.
 
-        The F test of lack of fit, with the degrees of freedom of one label: labels share their sizes and seeds, so
-        what befalls one befalls the others, and all together are counted as one.
+        F = (sum n_g mean_g^2 / (G - p)) / (sum (r - mean_g)^2 / (N - G)) of the residuals r of ln L, over the G groups
+        of a label's runs of one size (n_g runs, their mean residual mean_g), N runs and p fitted numbers. Labels share
+        their sizes and seeds, so what befalls one befalls the others: F is held against the freedom of one label,
+        (G - p) / K and (N - G) / K for K labels.
+
+        References: Draper and Smith 1998, Applied Regression Analysis, section 2.1, for least squares; the Huber fit
+        is taken for one.
         """
         groups = [
             [residual for point, residual in zip(runs, self.residuals[label], strict=True) if point.compute == compute]
