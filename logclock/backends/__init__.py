@@ -4,37 +4,28 @@ from collections.abc import Callable
 
 import torch
 
-from logclock.backends import compiled, foreach, loop, stacked
+from logclock.backends import foreach, loop
 from logclock.config.registry import suggestion
 from logclock.rules import Rule
 
-__all__ = ["BACKENDS", "WHOLE_TENSOR_BACKENDS", "get"]
+__all__ = ["BACKENDS", "get"]
 
 Run = Callable[..., None]
 
-BACKENDS: dict[str, Run] = {"loop": loop.run, "foreach": foreach.run, "compiled": compiled.run}
-"""For elementwise rules."""
-
-WHOLE_TENSOR_BACKENDS: dict[str, Run] = {"loop": stacked.run_one_by_one, "foreach": stacked.run_stacked}
-"""For rules on whole tensors: one by one, or those of equal shape together."""
+BACKENDS: dict[str, Run] = {"loop": loop.run, "foreach": foreach.run}
 
 
 def get(name: str, device: torch.device, rule: Rule) -> Run:
-    """Return the `run` function of a backend for a rule.
+    """Return the `run` function of a backend.
 
     `auto` is `loop` for an elementwise rule on a CPU and `foreach` otherwise.
 
     Raises:
-        ValueError: The name is unknown, or the backend cannot run such a rule.
+        ValueError: The name is unknown.
     """
     if name == "auto":
         name = "loop" if device.type == "cpu" and rule.is_elementwise else "foreach"
     if name not in BACKENDS:
         known = ["auto", *BACKENDS]
         raise ValueError(f"unknown backend {name!r}.{suggestion(name, known)} Known: {', '.join(known)}.")
-    if not rule.is_elementwise and name not in WHOLE_TENSOR_BACKENDS:
-        raise ValueError(
-            f"backend {name!r} runs elementwise rules only; {rule.name!r} works on whole tensors. "
-            "Use backend='foreach', which updates those of equal shape together."
-        )
-    return (BACKENDS if rule.is_elementwise else WHOLE_TENSOR_BACKENDS)[name]
+    return BACKENDS[name]

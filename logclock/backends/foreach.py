@@ -1,19 +1,16 @@
-"""The multi-tensor backend: each instruction of a rule is one call on a list of pieces of many parameters."""
+"""The multi-tensor backend: each instruction of a program is one call on a list of pieces of many parameters."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from logclock.backends.operands import (
-    SCRATCH_BYTES,
-    compute_dtype,
-    flat_operands,
-    piece_size,
-    pieces,
-    write_back,
-)
-from logclock.backends.program import Program, trace
+from logclock.backends.loop import OPERATIONS as ONE_BY_ONE
+from logclock.backends.loop import REDUCTIONS
+from logclock.backends.operands import SCRATCH_BYTES, piece_size, pieces
+from logclock.backends.parts import Batch, run_parts
+from logclock.backends.program import Instruction
+from logclock.backends.storage import Rounding
 from logclock.rules import Rule
 
 __all__ = ["run"]
@@ -29,54 +26,106 @@ def run(
     scalars: Mapping[str, Any],
     *,
     maximize: bool = False,
+    rounding: Rounding | None = None,
 ) -> None:
     """Update parameters and states in place, as `loop.run` does and with the same bits on a CPU."""
-    program = trace(rule)
-    code = program.bind(scalars)
-    all_operands = list(zip(params, grads, *states, strict=True))
-    all_flats = [flat_operands(operands) for operands in all_operands]
-    for batch in _batches(all_flats, program):
-        _run_batch(program, code, [list(column) for column in zip(*batch, strict=True)], maximize)
-    for operands, flats in zip(all_operands, all_flats, strict=True):
-        write_back(operands, flats)
+    run_parts(
+        rule,
+        params,
+        grads,
+        states,
+        scalars,
+        run_segment=_run_segment,
+        largest_stack=None,
+        maximize=maximize,
+        rounding=rounding,
+    )
 
 
-def _batches(all_flats: list[Tensors], program: Program) -> Iterator[list[Tensors]]:
-    """Yield lists of pieces whose temporaries together fit in the scratch budget."""
-    batch: list[Tensors] = []
-    in_flight = 0
-    for flats in all_flats:
-        dtype = compute_dtype(flats[0])
-        for piece in pieces(flats[0].numel(), piece_size(flats[0].device, program)):
-            # beside the scratch: the result of an operation that is not in place and the value it replaces; copies of
-            # operands that are converted
-            copies = program.num_temporaries + 2 + sum(flat.dtype != dtype for flat in flats)
-            bytes_needed = (piece.stop - piece.start) * dtype.itemsize * copies
-            if batch and in_flight + bytes_needed > SCRATCH_BYTES:
-                yield batch
-                batch, in_flight = [], 0
-            batch.append([flat[piece] for flat in flats])
-            in_flight += bytes_needed
-    if batch:
-        yield batch
+def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
+    code = [
+        (step, batch.value(step.scalar) if isinstance(step, Instruction) else None)
+        for step in batch.program.segments[index].code
+    ]
+    names = [reduction.name for reduction in batch.program.segments[index].reductions]
+    sums: dict[str, list[Any]] = {name: [0.0] * len(batch.params) for name in names}
+    for group in _groups(batch):
+        _run_group(batch, code, group, sums, is_last=index == len(batch.program.segments) - 1)
+    if batch.device.type != "cpu":  # a tensor without elements has had no piece
+        zero = torch.zeros((), dtype=batch.dtype, device=batch.device)
+        sums = {name: [zero + value for value in row] for name, row in sums.items()}
+    return sums
 
 
-def _run_batch(program: Program, code: list[Any], columns: list[Tensors], maximize: bool) -> None:
-    dtype = compute_dtype(columns[0][0])
-    slots = [[x.to(dtype) for x in column] for column in columns] + [[] for _ in range(program.num_temporaries)]
-    if maximize:
-        slots[1] = list(torch._foreach_neg(slots[1]))
-    for op, inputs, scalar, output in code:
-        arguments = [slots[i] for i in inputs]
-        result = OPERATIONS[op](scalar, *arguments, in_place=output == inputs[0])
-        if output >= program.num_operands:
-            slots[output] = [x.clone() for x in result] if op == "copy" else result
-        elif result is not slots[output]:
-            torch._foreach_copy_(slots[output], result)
-        del result, arguments
-    for position, (column, slot) in enumerate(zip(columns, slots, strict=False)):
-        if position != 1 and column[0].dtype != dtype:
-            torch._foreach_copy_(column, slot)
+def _groups(batch: Batch) -> Iterator[list[tuple[int, slice]]]:
+    """Yield lists of pieces, with their tensor's number, that convert the same operands and fit the scratch budget."""
+    program = batch.program
+    by_conversion: dict[tuple[bool, ...], list[int]] = {}
+    for tensor, flats in enumerate(batch.flats):
+        key = tuple(batch.converts(tensor, i) for i in range(len(flats)))
+        by_conversion.setdefault(key, []).append(tensor)
+    for key, tensors in by_conversion.items():
+        group: list[tuple[int, slice]] = []
+        in_flight = 0
+        # beside the scratch: the result of an operation that is not in place and the value it replaces; copies of
+        # operands that are converted
+        copies = program.num_temporaries + 2 + sum(key)
+        for tensor in tensors:
+            for piece in pieces(batch.flats[tensor][0].numel(), piece_size(batch.device, program)):
+                bytes_needed = (piece.stop - piece.start) * batch.dtype.itemsize * copies
+                if group and in_flight + bytes_needed > SCRATCH_BYTES:
+                    yield group
+                    group, in_flight = [], 0
+                group.append((tensor, piece))
+                in_flight += bytes_needed
+        if group:
+            yield group
+
+
+def _run_group(
+    batch: Batch,
+    code: list[tuple[Any, Any]],
+    group: list[tuple[int, slice]],
+    sums: dict[str, list[Any]],
+    *,
+    is_last: bool,
+) -> None:
+    program, first = batch.program, group[0][0]
+    converted = [i for i in range(program.num_operands) if batch.converts(first, i)]
+    slots: list[Tensors] = [[batch.flats[tensor][i][piece] for tensor, piece in group] for i in range(program.num_operands)]
+    for i in converted:
+        is_read = program.is_read[program.operands[i]]
+        slots[i] = [x.to(batch.dtype, copy=True) if is_read else torch.empty_like(x, dtype=batch.dtype) for x in slots[i]]
+        if batch.is_negated[i]:
+            torch._foreach_neg_(slots[i])
+    slots += [[] for _ in range(program.num_temporaries)]
+    for step, value in code:
+        if not isinstance(step, Instruction):
+            for (tensor, _), x in zip(group, slots[step.input], strict=True):
+                sums[step.name][tensor] += REDUCTIONS[step.kind](x)
+        elif batch.is_per_tensor(step.scalar) or step.op not in OPERATIONS:
+            values = [value[tensor] for tensor, _ in group] if batch.is_per_tensor(step.scalar) else [value] * len(group)
+            if not slots[step.output]:
+                slots[step.output] = [torch.empty_like(x, dtype=batch.dtype) for x in slots[0]]
+            for position, own in enumerate(values):
+                inputs = (slots[i][position] for i in step.inputs)
+                ONE_BY_ONE[step.op](slots[step.output][position], own, *inputs)
+        else:
+            _run_on_lists(program.num_operands, step, value, slots)
+    if is_last:
+        for i in converted:
+            if program.operands[i] in program.written:
+                for (tensor, piece), x in zip(group, slots[i], strict=True):
+                    batch.store(tensor, i, piece, x)
+
+
+def _run_on_lists(num_operands: int, step: Instruction, value: Any, slots: list[Tensors]) -> None:
+    arguments = [slots[i] for i in step.inputs]
+    result = OPERATIONS[step.op](value, *arguments, in_place=step.output == step.inputs[0])
+    if step.output >= num_operands:
+        slots[step.output] = [x.clone() for x in result] if step.op == "copy" else result
+    elif result is not slots[step.output]:
+        torch._foreach_copy_(slots[step.output], result)
 
 
 def _list_op(name: str, *, keyword: str | None = None, with_scalar: bool = False) -> Callable[..., Tensors]:
@@ -128,7 +177,10 @@ OPERATIONS: dict[str, Callable[..., Tensors]] = {
     "sign": _list_op("sign"),
     "maximum": _list_op("clamp_min", with_scalar=True),
     "minimum": _list_op("clamp_max", with_scalar=True),
+    "larger": _list_op("maximum"),
+    "smaller": _list_op("minimum"),
     "log": _list_op("log"),
     "exp": _list_op("exp"),
     "copy": lambda _, x, *, in_place: x,
 }
+"""Those that torch has for lists; the others run one by one."""

@@ -1,15 +1,17 @@
-"""The reference backend: one rule, one parameter after another, in pieces that stay in the processor's cache."""
+"""The reference backend: one parameter after another, in pieces that stay in the processor's cache."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from logclock.backends.operands import compute_dtype, flat_operands, piece_size, pieces, write_back
-from logclock.backends.program import trace
+from logclock.backends.operands import piece_size, pieces
+from logclock.backends.parts import Batch, run_parts
+from logclock.backends.program import Instruction
+from logclock.backends.storage import Rounding
 from logclock.rules import Rule
 
-__all__ = ["run"]
+__all__ = ["OPERATIONS", "REDUCTIONS", "run"]
 
 
 def run(
@@ -20,40 +22,61 @@ def run(
     scalars: Mapping[str, Any],
     *,
     maximize: bool = False,
+    rounding: Rounding | None = None,
 ) -> None:
-    """Update parameters and states in place; gradients are only read.
+    """Update parameters and states in place; arguments are those of `parts.run_parts`."""
+    run_parts(
+        rule,
+        params,
+        grads,
+        states,
+        scalars,
+        run_segment=_run_segment,
+        largest_stack=1,
+        maximize=maximize,
+        rounding=rounding,
+    )
 
-    Args:
-        rule: The update.
-        params: Parameters of one device and dtype.
-        grads: A gradient for each.
-        states: For each of the rule's states, a tensor for each parameter.
-        scalars: The rule's scalars: numbers, or 0-d tensors on the parameters' device.
-        maximize: Whether to run on the negated gradients.
-    """
-    program = trace(rule)
-    code = program.bind(scalars)
-    for operands in zip(params, grads, *states, strict=True):
-        flats = flat_operands(operands)
-        dtype, device = compute_dtype(flats[0]), flats[0].device
-        size = min(piece_size(device, program), max(flats[0].numel(), 1))
-        converted = [i for i, f in enumerate(flats) if f.dtype != dtype or (maximize and i == 1)]
+
+def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
+    program = batch.program
+    code = [
+        (step, batch.value(step.scalar) if isinstance(step, Instruction) else None) for step in program.segments[index].code
+    ]
+    is_last = index == len(program.segments) - 1
+    sums: dict[str, list[Any]] = {reduction.name: [] for reduction in program.segments[index].reductions}
+    for tensor, flats in enumerate(batch.flats):
+        own = [
+            (step, value[tensor] if isinstance(step, Instruction) and batch.is_per_tensor(step.scalar) else value)
+            for step, value in code
+        ]
+        numel, device, dtype = flats[0].numel(), batch.device, batch.dtype
+        size = min(piece_size(device, program), max(numel, 1))
+        converted = [i for i in range(len(flats)) if batch.converts(tensor, i)]
         buffers = {i: torch.empty(size, dtype=dtype, device=device) for i in converted}
         scratch = [torch.empty(size, dtype=dtype, device=device) for _ in range(program.num_temporaries)]
-        for piece in pieces(flats[0].numel(), size):
+        for name in sums:
+            sums[name].append(0.0)
+        for piece in pieces(numel, size):
             views = [flat[piece] for flat in flats]
             length = piece.stop - piece.start
             slots = views + (scratch if length == size else [buffer[:length] for buffer in scratch])
             for i, buffer in buffers.items():
-                slots[i] = buffer[:length].copy_(views[i])
-                if maximize and i == 1:
+                slots[i] = buffer[:length]
+                if program.is_read[program.operands[i]]:
+                    slots[i].copy_(views[i])
+                if batch.is_negated[i]:
                     torch.neg(slots[i], out=slots[i])
-            for op, inputs, scalar, output in code:
-                OPERATIONS[op](slots[output], scalar, *(slots[i] for i in inputs))
-            for i in buffers:
-                if i != 1:
-                    views[i].copy_(slots[i])
-        write_back(operands, flats)
+            for step, value in own:
+                if isinstance(step, Instruction):
+                    OPERATIONS[step.op](slots[step.output], value, *(slots[i] for i in step.inputs))
+                else:
+                    sums[step.name][tensor] += REDUCTIONS[step.kind](slots[step.input])
+            if is_last:
+                for i in buffers:
+                    if program.operands[i] in program.written:
+                        batch.store(tensor, i, piece, slots[i])
+    return sums
 
 
 def _add_scaled(out: torch.Tensor, scalar: Any, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -70,6 +93,14 @@ def _add_scaled_quotient(out: torch.Tensor, scalar: Any, x: torch.Tensor, y: tor
         torch.addcdiv(x, y, z, value=scalar, out=out)
 
 
+def _fill(out: torch.Tensor, scalar: Any) -> None:
+    out.copy_(scalar) if isinstance(scalar, torch.Tensor) else out.fill_(scalar)
+
+
+def _scalar_div(out: torch.Tensor, scalar: Any, x: torch.Tensor) -> None:
+    torch.div(torch.as_tensor(scalar, dtype=x.dtype, device=x.device), x, out=out)
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "add": lambda out, _, x, y: torch.add(x, y, out=out),
     "sub": lambda out, _, x, y: torch.sub(x, y, out=out),
@@ -81,13 +112,37 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "add_scalar": lambda out, scalar, x: torch.add(x, scalar, out=out),
     "mul_scalar": lambda out, scalar, x: torch.mul(x, scalar, out=out),
     "div_scalar": lambda out, scalar, x: torch.div(x, scalar, out=out),
+    "scalar_div": _scalar_div,
     "neg": lambda out, _, x: torch.neg(x, out=out),
     "sqrt": lambda out, _, x: torch.sqrt(x, out=out),
     "absolute": lambda out, _, x: torch.abs(x, out=out),
     "sign": lambda out, _, x: torch.sign(x, out=out),
     "maximum": lambda out, scalar, x: torch.clamp(x, min=scalar, out=out),
     "minimum": lambda out, scalar, x: torch.clamp(x, max=scalar, out=out),
+    "larger": lambda out, _, x, y: torch.maximum(x, y, out=out),
+    "smaller": lambda out, _, x, y: torch.minimum(x, y, out=out),
     "log": lambda out, _, x: torch.log(x, out=out),
     "exp": lambda out, _, x: torch.exp(x, out=out),
+    "greater": lambda out, _, x, y: torch.gt(x, y, out=out),
+    "greater_equal": lambda out, _, x, y: torch.ge(x, y, out=out),
+    "greater_scalar": lambda out, scalar, x: torch.gt(x, scalar, out=out),
+    "greater_equal_scalar": lambda out, scalar, x: torch.ge(x, scalar, out=out),
+    "less_scalar": lambda out, scalar, x: torch.lt(x, scalar, out=out),
+    "less_equal_scalar": lambda out, scalar, x: torch.le(x, scalar, out=out),
+    "where": lambda out, _, x, y, z: torch.where(x != 0, y, z, out=out),
+    "fill": _fill,
     "copy": lambda out, _, x: out.copy_(x),
 }
+
+
+def _total(x: torch.Tensor) -> Any:
+    result = torch.sum(x, dtype=torch.float64 if x.device.type == "cpu" else None)
+    return result.item() if x.device.type == "cpu" else result
+
+
+def _total_square(x: torch.Tensor) -> Any:
+    return _total(x.double().square() if x.device.type == "cpu" else x.square())
+
+
+REDUCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {"total": _total, "total_square": _total_square}
+"""Sums over a piece, on a CPU in float64: a number on the host there, a 0-d tensor elsewhere."""

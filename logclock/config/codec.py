@@ -17,12 +17,13 @@ T = TypeVar("T")
 def to_dict(value: Any) -> Any:
     """Turn a dataclass tree into dicts, lists, numbers, strings and None.
 
-    Members of a family (see `Registry`) get their name under the family's tag, first in the dict.
+    Members of a family (see `Registry`) get their name under the family's tag, first in the dict. A field whose metadata
+    say `omit_default` is left out at its default value, so that data written before there was such a field stays equal.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         family = getattr(value, "family", None)
         head = {family.tag: family.name_of(type(value))} if isinstance(family, Registry) else {}
-        return head | {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return head | {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_written(f, value)}
     if isinstance(value, Mapping):
         return {str(key): to_dict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -30,6 +31,11 @@ def to_dict(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a config holds numbers, strings, lists and dataclasses, got {type(value).__name__}: {value!r}.")
+
+
+def _is_written(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    omits = field.metadata.get("omit_default", False) and getattr(value, field.name) == field.default
+    return field.init and not omits
 
 
 def from_dict(annotation: Any, data: Any, *, path: str = "") -> Any:
@@ -116,6 +122,8 @@ def _assign(annotation: Any, data: Any, keys: list[str], value: Any, path: str) 
     if key == tag and family is not None and len(keys) > 1:
         raise ValueError(f"cannot set {path!r}: {key!r} is the name of the {family.noun} and has no fields.")
     if len(keys) > 1:
+        if key not in data:  # a field that is left out at its default value
+            data[key] = to_dict(next(f.default for f in dataclasses.fields(cls) if f.name == key))
         _assign(_hints(cls)[key], data[key], keys[1:], value, path)
     elif key == tag and family is not None:
         known = {f.name for f in dataclasses.fields(family.get(value)) if f.init}
@@ -164,6 +172,8 @@ def _from_class(cls: type, data: Any, path: str) -> Any:
     if isinstance(data, cls) and not isinstance(data, bool | int):
         return data
     if isinstance(family, Registry):
+        if family.accepts_name and isinstance(data, str):
+            data = {family.tag: data}
         _expect(isinstance(data, Mapping), f"a {family.noun}", data, path)
         if family.tag not in data:
             raise TypeError(f"{path or family.noun} needs the key {family.tag!r}. Known: {', '.join(family)}.")

@@ -30,20 +30,31 @@ class Registry(Generic[T]):
     Args:
         noun: What a member is called in error messages, e.g. `"schedule"`.
         tag: The key under which the name stands in a dict, e.g. `"kind"`.
+        accepts_name: Whether plain data may give the name alone, for a member with its default values.
     """
 
-    def __init__(self, noun: str, *, tag: str) -> None:
+    def __init__(self, noun: str, *, tag: str, accepts_name: bool = False) -> None:
         self.noun = noun
         self.tag = tag
+        self.accepts_name = accepts_name
         self.members: dict[str, type[T]] = {}
+        self.aliases: dict[str, str] = {}
 
-    def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Return a class decorator that adds the class under `name`; a name can be taken once."""
+    def register(self, name: str, *aliases: str) -> Callable[[type[T]], type[T]]:
+        """Return a class decorator that adds the class under `name`; a name can be taken once.
+
+        Args:
+            name: The name that is written.
+            *aliases: Further names that are understood.
+        """
 
         def add(member: type[T]) -> type[T]:
-            if name in self.members:
-                raise ValueError(f"{self.noun} {name!r} is registered already, as {self.members[name].__qualname__}.")
+            for taken in (name, *aliases):
+                if taken in self:
+                    owner = self.members[self.aliases.get(taken, taken)].__qualname__
+                    raise ValueError(f"{self.noun} {taken!r} is registered already, as {owner}.")
             self.members[name] = member
+            self.aliases |= dict.fromkeys(aliases, name)
             return member
 
         return add
@@ -55,7 +66,7 @@ class Registry(Generic[T]):
             ValueError: The name is unknown; the message lists the closest matches and all names.
         """
         try:
-            return self.members[name]
+            return self.members[self.aliases.get(name, name)]
         except (KeyError, TypeError):
             pass
         hint = suggestion(name, self.members) if isinstance(name, str) else ""
@@ -72,4 +83,4 @@ class Registry(Generic[T]):
         return iter(sorted(self.members))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.members
+        return name in self.members or name in self.aliases

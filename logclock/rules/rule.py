@@ -1,113 +1,119 @@
-"""What is a rule: the pure per-tensor update that every backend runs, and what may stand in it?"""
+"""What is a rule: stages one after another, from the gradient to the moved parameter?"""
 
-import ast
 import dataclasses
+import functools
 import hashlib
-import inspect
 import sys
-import textwrap
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from logclock.rules.ops import VOCABULARY
+import torch
 
-__all__ = ["Rule", "elementwise", "whole_tensor"]
+from logclock.rules.stage import Stage
+from logclock.rules.state import State
+
+__all__ = ["SHARED_SCALARS", "Rule", "Step"]
+
+SHARED_SCALARS = ("lr", "decay", "rate", "rate_before_decay", "decay_per_lr", "lr_multiplier", "t")
+"""Scalars that every stage may read under these names, computed by `Spec.scalars`; all others belong to one stage."""
+
+Output = Literal["grad", "update", "moved"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A stage at its place in a rule.
+
+    Args:
+        stage: The function.
+        output: What its result is for the stages after it.
+        owner: The wrapper or apply stage it belongs to, under whose name its states and scalars go; "" for the
+            direction, whose names stand alone.
+        statics: Values of its static options.
+        states: Declaration of each of its states.
+    """
+
+    stage: Stage
+    output: Output
+    owner: str = ""
+    statics: tuple[tuple[str, Any], ...] = ()
+    states: tuple[State, ...] = ()
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of its states in a parameter's state."""
+        return tuple(f"{self.owner}_{name}" if self.owner else name for name in self.stage.state_names)
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of its scalars in `Spec.scalars`."""
+        return tuple(self.scalar_name(name) for name in self.stage.scalar_names)
+
+    def scalar_name(self, name: str) -> str:
+        """Return the name in `Spec.scalars` of one of the stage's scalars."""
+        return f"{self.owner}.{name}" if self.owner and name not in SHARED_SCALARS else name
+
+    def __call__(self, values: Mapping[str, Any], scalars: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the stage on named values (inputs and states) and return its results by name."""
+        operands = [values[name] for name in (*self.stage.inputs, *self.state_names)]
+        keywords = {name: scalars[self.scalar_name(name)] for name in self.stage.scalar_names}
+        results = self.stage(*operands, **keywords, **dict(self.statics))
+        return dict(zip((self.output, *self.state_names), results, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A pure update whose signature is its schema: `param, grad, *states, *, **scalars -> param, *states`.
+    """A complete update: stages on the gradient, the direction, its wrappers, how it is applied, averages of that.
 
     Args:
-        function: The update; callable through the rule itself.
-        state_names: Names of the state tensors, shaped like the parameter unless the spec's `state_shape` says more.
-        scalar_names: Names of the keyword-only scalars.
-        is_elementwise: Whether an element of the result depends on that element of the operands alone. Otherwise the
-            function takes stacks of whole tensors, `(n, *shape)`, and updates each tensor of the stack by itself.
+        name: The algorithm, and what stands around it.
+        steps: In order; the result of the last is the new parameter.
     """
 
-    function: Callable[..., Any]
-    state_names: tuple[str, ...]
-    scalar_names: tuple[str, ...]
-    is_elementwise: bool = True
+    name: str
+    steps: tuple[Step, ...]
+
+    @functools.cached_property
+    def states(self) -> dict[str, State]:
+        """Declaration of every state by name, in the order in which they are created."""
+        return {
+            name: state for step in self.steps for name, state in zip(step.state_names, step.states, strict=True)
+        }
 
     @property
-    def name(self) -> str:
-        """The name of the function."""
-        return self.function.__name__
+    def state_names(self) -> tuple[str, ...]:
+        """Names of all states."""
+        return tuple(self.states)
 
     @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of all scalars."""
+        return tuple(dict.fromkeys(name for step in self.steps for name in step.scalar_names))
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether no stage needs whole matrices."""
+        return all(step.stage.is_elementwise for step in self.steps)
+
+    @functools.cached_property
     def source_hash(self) -> str:
-        """First 16 hex digits of the sha256 of the file that defines the rule and its spec."""
-        path = sys.modules[self.function.__module__].__file__
-        assert path is not None
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+        """First 16 hex digits of the sha256 of the files that define the stages."""
+        modules = dict.fromkeys(step.stage.function.__module__ for step in self.steps)
+        digest = hashlib.sha256()
+        for module in modules:
+            path = sys.modules[module].__file__
+            assert path is not None
+            digest.update(Path(path).read_bytes())
+        return digest.hexdigest()[:16]
 
-    def __call__(self, *tensors: Any, **scalars: Any) -> Any:
-        """Run the update on tensors, or on anything else that has the vocabulary's operations."""
-        return self.function(*tensors, **scalars)
-
-
-def elementwise(function: Callable[..., Any]) -> Rule:
-    """Turn a function into an elementwise rule after checking its vocabulary.
-
-    Allowed are assignments to local names, `+ - * /`, numbers, and the functions of `logclock.rules.ops`: what every
-    backend can run in place, in lists and compiled. Branches, loops and other calls are not.
-
-    Raises:
-        ValueError: The body uses something else; the message names the line.
-    """
-    states, scalars = _schema(function)
-    _check_vocabulary(function, {"param", "grad", *states, *scalars})
-    return Rule(function, states, scalars)
-
-
-def whole_tensor(function: Callable[..., Any]) -> Rule:
-    """Turn a function of stacks of whole tensors, written with torch, into a rule.
-
-    It must not write to its arguments nor branch on their values (which would wait for the device); shapes and scalars
-    are numbers of the host and may decide.
-
-    Raises:
-        ValueError: The signature is not a rule's.
-    """
-    states, scalars = _schema(function)
-    return Rule(function, states, scalars, is_elementwise=False)
-
-
-def _schema(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of a rule's states and of its scalars, from its signature."""
-    signature = inspect.signature(function)
-    positional = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    scalars = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-    if positional[:2] != ["param", "grad"] or len(positional) + len(scalars) != len(signature.parameters):
-        raise ValueError(f"rule {function.__name__}{signature} must take param, grad, states..., *, scalars...")
-    return tuple(positional[2:]), tuple(scalars)
-
-
-_STRUCTURE = (ast.Name, ast.Load, ast.Store, ast.Tuple, ast.Constant, ast.Expr, ast.Return, ast.Assign)
-_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub)
-
-
-def _check_vocabulary(function: Callable[..., Any], names: set[str]) -> None:
-    lines, first_line = inspect.getsourcelines(function)
-    (definition,) = ast.parse(textwrap.dedent("".join(lines))).body
-    assert isinstance(definition, ast.FunctionDef)
-    for statement in definition.body:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Call):
-                allowed = isinstance(node.func, ast.Name) and node.func.id in VOCABULARY and not node.keywords
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                allowed = node.id in names or node.id in VOCABULARY
-            elif isinstance(node, ast.BinOp | ast.UnaryOp):
-                allowed = isinstance(node.op, _ARITHMETIC)
+    def __call__(self, param: Any, grad: Any, *states: Any, **scalars: Any) -> tuple[Any, ...]:
+        """Run the update on the tensors of one parameter and return the new parameter and states."""
+        values = {"param": param, "grad": grad, **dict(zip(self.state_names, states, strict=True))}
+        for step in self.steps:
+            if step.stage.is_elementwise:
+                values |= step(values, scalars)
             else:
-                allowed = isinstance(node, (*_STRUCTURE, ast.operator, ast.unaryop))
-            if not allowed:
-                line = first_line + getattr(node, "lineno", statement.lineno) - 1
-                raise ValueError(
-                    f"{inspect.getsourcefile(function)}:{line}: rule {function.__name__!r} uses {ast.unparse(node)!r}. "
-                    f"An elementwise rule may use + - * /, its arguments, local names and {', '.join(VOCABULARY)}."
-                )
-        names |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+                stacks = {name: value.unsqueeze(0) for name, value in values.items() if isinstance(value, torch.Tensor)}
+                values |= {name: value.squeeze(0) for name, value in step(stacks, scalars).items()}
+        return (values["moved"], *(values[name] for name in self.state_names))

@@ -1,27 +1,23 @@
 """What does an optimizer declare, and how do the papers' conventions become the numbers of one update?"""
 
-import math
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+import dataclasses
+import functools
+from abc import ABC
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 from logclock.config import Registry
-from logclock.rules.rule import Rule
-from logclock.schedules import Schedule, Slot, check, value_at
+from logclock.config.bounds import check_bounds
+from logclock.rules.apply import Apply, Decay
+from logclock.rules.options import Option, scalars_by_name, statics_of
+from logclock.rules.rule import SHARED_SCALARS, Rule, Step
+from logclock.rules.slots import NonNegativeSlot, PeakLr, Slot
+from logclock.rules.stage import Stage
+from logclock.rules.state import State
+from logclock.rules.wrappers import Wrapper
+from logclock.schedules import Schedule, check, value_at
 
-__all__ = [
-    "Coupling",
-    "DecayOrder",
-    "Spec",
-    "bias_corrections",
-    "check_bias_correction",
-    "check_look_ahead",
-    "check_matrix",
-    "check_momentum",
-    "check_slots",
-    "lr_and_decay",
-    "register",
-    "total_weight",
-]
+__all__ = ["Coupling", "DecayOrder", "Spec", "algorithm", "check_matrix"]
 
 Coupling = Literal["independent", "coupled"]
 """Whether decay is multiplied by s(t) = lr / peak_lr (independent) or by lr itself (coupled, as torch does)."""
@@ -30,60 +26,200 @@ DecayOrder = Literal["before", "after"]
 """Whether decay acts on the parameter before the update (torch; equal to acting at once with it) or after it."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec(ABC):
-    """An optimizer as data: a rule, hyperparameters with defaults, and the scalars of update t.
+    """An optimizer as data: a direction, hyperparameters with defaults, and the scalars of update t.
 
-    A spec is a frozen keyword-only dataclass. Its field `lr` is the peak learning rate; every slot takes a number or a
-    schedule. `matrices_only` says that embeddings, head and vectors need another optimizer.
+    A spec is a frozen keyword-only dataclass, made by `@algorithm`. Every slot takes a number or a schedule. A scalar of
+    the direction is the field of that name at t, or what `derived` says.
+
+    Attributes:
+        direction: The stages that turn a gradient into an update.
+        states: Declarations of the direction's states that are not zeros shaped like the parameter.
+        matrices_only: Whether embeddings, head and vectors need another optimizer.
+        class_name: Name of the optimizer class that stands for it.
+        paper: Where it is from.
     """
 
     family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name")
-    rule: ClassVar[Rule]
+    direction: ClassVar[tuple[Stage, ...]]
+    states: ClassVar[Mapping[str, State]] = {}
     matrices_only: ClassVar[bool] = False
-    lr: float
+    class_name: ClassVar[str]
+    paper: ClassVar[str] = ""
 
-    @abstractmethod
+    lr: PeakLr
+    """Peak learning rate, per update."""
+
+    weight_decay: NonNegativeSlot = 0.0
+    """lambda(t)."""
+
+    decay_coupling: Coupling = "coupled"
+    """Whether lambda is multiplied by s(t) or by lr(t)."""
+
+    decay_order: DecayOrder = "before"
+    """Whether decay comes before or after the update."""
+
+    lr_schedule: Slot = 1.0
+    """Multiplier s(t) on the parameter's own clock."""
+
+    apply: Apply = dataclasses.field(default=Decay(), metadata={"omit_default": True})
+    """How the update meets the weights: a name, or a dict of the name and its settings."""
+
+    wrappers: tuple[Wrapper, ...] = dataclasses.field(default=(), metadata={"omit_default": True})
+    """What stands around the direction, innermost first: names, or dicts of a name and its settings."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        for name in ("decay_coupling", "decay_order"):
+            choices = {"decay_coupling": ("independent", "coupled"), "decay_order": ("before", "after")}[name]
+            check(getattr(self, name) in choices, name, f"be {choices[0]!r} or {choices[1]!r}", getattr(self, name))
+        self._check_options()
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise a ValueError for values that do not go together."""
+
+    def derived(self, t: float) -> dict[str, Any]:
+        """Return the direction's scalars of update t that are not fields, or not the field as it stands."""
+        return {}
+
+    def makes_update(self, t: float) -> bool:
+        """Return whether call t (1 at the first) moves the parameter; a call that does not only fills states."""
+        return True
+
+    @property
+    def rule(self) -> Rule:
+        """The stages in order: on the gradient, direction, wrappers of the update, apply, wrappers of the move."""
+        own = tuple(
+            Step(
+                stage,
+                "update",
+                statics=statics_of(self, stage),
+                states=tuple(self.states.get(name, State()) for name in stage.state_names),
+            )
+            for stage in self.direction
+        )
+        around = tuple(step for wrapper in self.wrappers for step in wrapper.steps())
+        ends = self.apply.steps()
+        names = [type(self).family.name_of(type(self))]
+        names += [option.name for option in self._options() if option != Decay()]
+        return _rule(
+            "+".join(names),
+            tuple(step for step in ends if step.output == "grad")
+            + own
+            + tuple(step for step in around if step.output == "update")
+            + tuple(step for step in ends if step.output == "moved")
+            + tuple(step for step in around if step.output == "moved"),
+        )
+
     def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
         """Return the rule's scalars for update t (1 at the first).
+
+        With gamma the learning rate lr s(t), lambda the weight decay and d the fraction that it removes, s(t) lambda for
+        independent and gamma lambda for coupled decay: `lr` is gamma, or gamma (1 - d) for decay after the update, with
+        which both orders are theta - lr u - decay theta; `rate` is gamma itself; `rate_before_decay` is gamma if decay
+        comes after the update and 0 otherwise; `decay_per_lr` is d / gamma.
 
         Args:
             t: Update count.
             lr: The current learning rate if something outside schedules it (a number or a 0-d tensor); None: the peak.
         """
+        rate = (self.lr if lr is None else lr) * value_at(self.lr_schedule, t)
+        weight_decay = value_at(self.weight_decay, t)
+        is_coupled = self.decay_coupling == "coupled"
+        decay = (rate if is_coupled else rate / self.lr) * weight_decay
+        if any(wrapper.absorbs_decay for wrapper in self.wrappers):
+            decay = 0.0
+        if not self.makes_update(t):
+            rate, decay = 0.0, 0.0
+        is_after = self.decay_order == "after"
+        found = {
+            "lr": rate * (1 - decay) if is_after else rate,
+            "decay": decay,
+            "rate": rate,
+            "rate_before_decay": rate if is_after else 0.0,
+            "decay_per_lr": weight_decay if is_coupled else weight_decay / self.lr,
+            "lr_multiplier": rate / self.lr,
+            "t": float(t),
+        }
+        own = [name for stage in self.direction for name in stage.scalar_names if name not in SHARED_SCALARS]
+        found |= scalars_by_name(self, own, t)
+        for option in self._options():
+            found |= {f"{option.name}.{name}": value for name, value in option.scalars(t).items()}
+        return {name: found[name] for name in self.rule.scalar_names}
 
     def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the state `name` of a parameter of this shape.
+        """Return the shape of the state `name` of a parameter of this shape."""
+        state = self.rule.states[name]
+        found = state.shape_for(tuple(shape))
+        longest = None if state.empty_above is None else getattr(self, state.empty_above)
+        return found if longest is None or max(found, default=0) <= longest else (0,) * len(found)
 
-        Raises:
-            ValueError: The rule does not take such a parameter.
-        """
-        return shape
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise a ValueError for a parameter of a shape that the rule does not take."""
+        for taker in (self, *self._options()):
+            if taker.matrices_only:
+                check_matrix(shape, name=type(taker).family.name_of(type(taker)))
+
+    def evaluation(self, t: float) -> tuple[Wrapper, dict[str, float]] | None:
+        """Return the wrapper that evaluates at another point than it trains at, with its scalars after update t."""
+        for wrapper in self.wrappers:
+            if wrapper.evaluation is not None:
+                names = list(wrapper.evaluation.scalar_names)
+                return wrapper, scalars_by_name(wrapper, names, t)
+        return None
+
+    def _options(self) -> tuple[Option, ...]:
+        return (*self.wrappers, self.apply)
+
+    def _check_options(self) -> None:
+        names = [wrapper.name for wrapper in self.wrappers]
+        check(len(set(names)) == len(names), "wrappers", "be different ones", names, advice="Each may stand there once.")
+        travelling = [wrapper.name for wrapper in self.wrappers if wrapper.evaluation is not None]
+        check(
+            len(travelling) <= 1,
+            "wrappers",
+            "hold one that trains at another point than it evaluates",
+            travelling,
+            advice="The weights can be evaluated at one point only.",
+        )
+        check(
+            self.apply.decays or self.weight_decay == 0,
+            "weight_decay",
+            f"be 0 with apply={self.apply.name!r}",
+            self.weight_decay,
+            advice="It keeps the norm of every tensor, so that decay would have no effect.",
+        )
 
 
-register = Spec.family.register
+@functools.cache
+def _rule(name: str, steps: tuple[Step, ...]) -> Rule:
+    return Rule(name, steps)
 
 
-def lr_and_decay(spec: Any, t: float, lr: Any = None) -> tuple[Any, Any]:
-    """Return the two numbers by which an update and the weight decay enter: `param - lr * update - decay * param`.
+S = TypeVar("S", bound=type)
 
-    With lr(t) the learning rate and lambda(t) the spec's `weight_decay`, the fraction removed is s(t) lambda(t) for
-    independent decay, s = lr / peak_lr, and lr(t) lambda(t) for coupled decay. Decay after the update,
-    (param - lr * update) (1 - decay), is the same expression with lr (1 - decay) for lr.
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def algorithm(name: str, *, class_name: str, paper: str = "") -> Callable[[S], S]:
+    """Return a class decorator that makes a spec of a class and registers it: the door for every optimizer.
+
+    The optimizer class, its signature, the export `logclock.CLASS_NAME` and the rows in the documentation follow from it.
 
     Args:
-        spec: A spec with `lr`, `lr_schedule`, `weight_decay`, `decay_coupling` and `decay_order`.
-        t: Update count.
-        lr: As in `Spec.scalars`.
+        name: As in `logclock list optimizers` and in parameter groups.
+        class_name: As a user imports it.
+        paper: A reference, e.g. "arXiv:2302.06675".
     """
-    lr = (spec.lr if lr is None else lr) * value_at(spec.lr_schedule, t)
-    factor = lr if spec.decay_coupling == "coupled" else lr / spec.lr
-    decay = factor * value_at(spec.weight_decay, t)
-    return (lr * (1 - decay) if spec.decay_order == "after" else lr), decay
 
+    def add(cls: S) -> S:
+        spec: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        spec.class_name, spec.paper = class_name, paper
+        Spec.family.register(name)(spec)
+        return spec  # type: ignore[no-any-return]
 
-def total_weight(ema: float, t: float) -> float:
-    """Return 1 - beta^t, the sum of the weights of t samples in a constant average: by which its bias is corrected."""
-    return 1.0 if ema == 1 else -math.expm1(t * math.log1p(-ema))
+    return add
 
 
 def check_matrix(shape: tuple[int, ...], *, name: str) -> None:
@@ -92,61 +228,6 @@ def check_matrix(shape: tuple[int, ...], *, name: str) -> None:
         len(shape) == 2,
         f"a parameter of {name}",
         "be a matrix (2-D)",
-        shape,
+        tuple(shape),
         advice="logclock.matrix_param_groups gives hidden matrices to it and everything else to another algorithm.",
     )
-
-
-def check_momentum(momentum: Slot, *, nesterov: bool) -> None:
-    """Raise a ValueError for a momentum mu that is out of range, or of no effect."""
-    if isinstance(momentum, Schedule):
-        return
-    check(0 <= momentum < 1, "momentum", "lie in [0, 1)", momentum)
-    check(not nesterov or momentum > 0, "momentum", "be > 0 with nesterov=True", momentum)
-
-
-def bias_corrections(spec: Any, t: float) -> tuple[float, float]:
-    """Return c1 = 1 / (1 - beta1^t) and c2 = 1 / sqrt(1 - beta2^t) for m and sqrt(v), or 1 and 1 without correction."""
-    if not spec.bias_correction:
-        return 1.0, 1.0
-    return 1 / total_weight(spec.ema1, t), total_weight(spec.ema2, t) ** -0.5
-
-
-def check_bias_correction(spec: Any) -> None:
-    """Raise a ValueError for scheduled ema1 or ema2 with `bias_correction=True`."""
-    constant = not isinstance(spec.ema1, Schedule) and not isinstance(spec.ema2, Schedule)
-    advice = "beta^t is the bias of a constant average only; set bias_correction=False for scheduled averages."
-    check(
-        constant or not spec.bias_correction,
-        "ema1 and ema2",
-        "be numbers with bias_correction=True",
-        (spec.ema1, spec.ema2),
-        advice=advice,
-    )
-
-
-def check_look_ahead(spec: Any) -> None:
-    """Raise a ValueError for `nesterov=True` with an average that keeps nothing but the gradient."""
-    advice = "Without momentum there is no look-ahead."
-    check(not spec.nesterov or spec.ema1 != 1, "ema1", "be < 1 with nesterov=True", spec.ema1, advice=advice)
-
-
-def check_slots(spec: Any) -> None:
-    """Raise a ValueError for a shared hyperparameter that is out of range."""
-    advice = "It is the peak; freeze parameters with requires_grad_(False) instead of lr = 0."
-    check(spec.lr > 0, "lr", "be > 0", spec.lr, advice=advice)
-    if hasattr(spec, "eps"):
-        check(spec.eps >= 0, "eps", "be >= 0", spec.eps)
-    if not isinstance(spec.weight_decay, Schedule):
-        check(spec.weight_decay >= 0, "weight_decay", "be >= 0", spec.weight_decay)
-    for name in ("ema1", "ema2", "ema_slow"):
-        slot = getattr(spec, name, None)
-        if isinstance(slot, int | float):
-            check(0 < slot <= 1, name, "lie in (0, 1]", slot, advice="It is 1 - beta, the weight of the new sample.")
-    check(
-        spec.decay_coupling in ("independent", "coupled"),
-        "decay_coupling",
-        "be 'independent' or 'coupled'",
-        spec.decay_coupling,
-    )
-    check(spec.decay_order in ("before", "after"), "decay_order", "be 'before' or 'after'", spec.decay_order)

@@ -1,0 +1,168 @@
+"""How does a whole rule run on many parameters? Part by part, with the numbers and buffers that pass between parts."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from logclock.backends.matrices import run_matrices
+from logclock.backends.operands import compute_dtype, flat_operands, sums_over_shards, write_back
+from logclock.backends.program import NUMEL, Program, plan_of
+from logclock.backends.scalars import Scalar
+from logclock.backends.storage import Rounding, element_numbers, write
+from logclock.rules import Rule
+
+__all__ = ["Batch", "RunSegment", "run_parts"]
+
+
+@dataclasses.dataclass
+class Batch:
+    """The tensors of one device and dtype on which a program runs.
+
+    Args:
+        program: The program.
+        params: The parameters.
+        flats: For each parameter, the operands of the program as 1-D tensors.
+        numbers: Values of names by tensor: lists of floats on a CPU, vectors on other devices.
+        scalars: The rule's scalars.
+        is_negated: For each operand, whether its negative is meant (the gradient of a maximum).
+        rounding: What decides the bits of stochastic rounding, if a state is rounded so.
+    """
+
+    program: Program
+    params: Sequence[torch.Tensor]
+    flats: list[list[torch.Tensor]]
+    numbers: dict[str, Any]
+    scalars: Mapping[str, Any]
+    is_negated: tuple[bool, ...]
+    rounding: Rounding | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the arithmetic."""
+        return compute_dtype(self.params[0])
+
+    @property
+    def device(self) -> torch.device:
+        """On which the operands are."""
+        return self.params[0].device
+
+    def is_per_tensor(self, scalar: Scalar | None) -> bool:
+        """Return whether a scalar differs from tensor to tensor."""
+        return scalar is not None and bool(scalar.names() & self.program.per_tensor)
+
+    def value(self, scalar: Scalar | None) -> Any:
+        """Return the value of a scalar; for one that differs from tensor to tensor, a value for each."""
+        if scalar is None or not self.is_per_tensor(scalar):
+            return None if scalar is None else scalar(self.scalars)
+        if self.device.type == "cpu":
+            names = scalar.names() & self.program.per_tensor
+            return [
+                scalar({**self.scalars, **{name: self.numbers[name][i] for name in names}})
+                for i in range(len(self.params))
+            ]
+        return list(scalar({**self.scalars, **self.numbers}).unbind())
+
+    def converts(self, tensor: int, operand: int) -> bool:
+        """Return whether an operand must be copied to be used in the arithmetic."""
+        return self.flats[tensor][operand].dtype != self.dtype or self.is_negated[operand]
+
+    def store(self, tensor: int, operand: int, piece: slice, values: torch.Tensor) -> None:
+        """Write converted values to a piece of an operand, in its format."""
+        name = self.program.operands[operand]
+        if self.rounding is None or name not in self.rounding.states:
+            self.flats[tensor][operand][piece].copy_(values)
+            return
+        keys = self.rounding.keys(tensor, name)
+        write(self.flats[tensor][operand][piece], values, keys, self._elements(tensor)[piece])
+
+    def _elements(self, tensor: int) -> torch.Tensor:
+        return flat_operands(self.params[tensor], [element_numbers(self.params[tensor])])[0]
+
+
+RunSegment = Callable[[Batch, int], dict[str, list[Any]]]
+"""Runs one segment of a batch's program and returns the sums over local parts that it made, by name."""
+
+
+def run_parts(
+    rule: Rule,
+    params: Sequence[torch.Tensor],
+    grads: Sequence[torch.Tensor],
+    states: Sequence[Sequence[torch.Tensor]],
+    scalars: Mapping[str, Any],
+    *,
+    run_segment: RunSegment,
+    largest_stack: int | None,
+    maximize: bool = False,
+    rounding: Rounding | None = None,
+) -> None:
+    """Update parameters and states in place; gradients are only read.
+
+    Args:
+        rule: The update.
+        params: Parameters of one device and dtype.
+        grads: A gradient for each.
+        states: For each of the rule's states, a tensor for each parameter.
+        scalars: The rule's scalars: numbers, or 0-d tensors on the parameters' device.
+        run_segment: The engine.
+        largest_stack: How many matrices may be updated together; None: as many as fit.
+        maximize: Whether to run on the negated gradients.
+        rounding: What decides the bits of stochastic rounding.
+    """
+    plan = plan_of(rule)
+    columns: dict[str, Sequence[torch.Tensor]] = {"param": params, "grad": grads}
+    columns |= dict(zip(rule.state_names, states, strict=True))
+    for name in plan.buffers:
+        columns[name] = [torch.zeros_like(param, dtype=compute_dtype(param)) for param in params]
+    for part in plan.parts:
+        if isinstance(part, Program):
+            _run_program(part, params, columns, scalars, run_segment, maximize=maximize, rounding=rounding)
+        else:
+            run_matrices(part, columns, scalars, maximize=maximize, largest_stack=largest_stack, rounding=rounding)
+
+
+def _run_program(
+    program: Program,
+    params: Sequence[torch.Tensor],
+    columns: Mapping[str, Sequence[torch.Tensor]],
+    scalars: Mapping[str, Any],
+    run_segment: RunSegment,
+    *,
+    maximize: bool,
+    rounding: Rounding | None,
+) -> None:
+    operands = [[columns[name][i] for name in program.operands] for i in range(len(params))]
+    flats = [flat_operands(param, own) for param, own in zip(params, operands, strict=True)]
+    numbers = _numbers(program, params, columns)
+    negated = tuple(maximize and name == "grad" for name in program.operands)
+    batch = Batch(program, params, flats, numbers, scalars, negated, rounding)
+    for index, segment in enumerate(program.segments):
+        sums = run_segment(batch, index)
+        names = [reduction.name for reduction in segment.reductions]
+        totals = sums_over_shards(params, [sums[name] for name in names])
+        for name, row in zip(names, totals, strict=True):
+            numbers[name] = row if batch.device.type == "cpu" else torch.stack(row)
+    for name, value in program.numbers:
+        for target, number in zip(columns[name], _for_each(batch.value(value), len(params)), strict=True):
+            target.copy_(torch.as_tensor(number))
+    for position, name in enumerate(program.operands):
+        if name in program.written:
+            for param, own, flat in zip(params, operands, flats, strict=True):
+                write_back(param, own[position], flat[position])
+
+
+def _for_each(value: Any, count: int) -> list[Any]:
+    return value if isinstance(value, list) else [value] * count
+
+
+def _numbers(
+    program: Program, params: Sequence[torch.Tensor], columns: Mapping[str, Sequence[torch.Tensor]]
+) -> dict[str, Any]:
+    """Return the numbers that are known before the program runs: counts of elements, and states."""
+    counts = [float(max(param.numel(), 1)) for param in params]
+    if params[0].device.type == "cpu":
+        return {NUMEL: counts} | {name: [s.item() for s in columns[name]] for name in program.number_states}
+    device = params[0].device
+    known = {NUMEL: torch.tensor(counts, device=device)}
+    return known | {name: torch.stack([s.to(device) for s in columns[name]]) for name in program.number_states}

@@ -1,0 +1,61 @@
+"""Which matrix functions do rules share? Orthogonalization and eigenbases, on stacks `(n, rows, cols)`."""
+
+import torch
+
+__all__ = ["JORDAN", "eigenvectors", "newton_schulz", "refreshed_basis", "rotate"]
+
+JORDAN = (3.4445, -4.7750, 2.0315)
+"""Of the quintic x -> a x + b x^3 + c x^5: steep at 0, so that five steps lift 0.01 to 0.7, at the price of never
+settling: it maps [0.01, 1] into [0.68, 1.13]."""
+
+
+def newton_schulz(matrices: torch.Tensor, *, num_iterations: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return matrices with the same singular vectors and all singular values between about 0.7 and 1.1.
+
+    With X = M / (norm(M) + 1e-7) and `num_iterations` times A = X X^T, X <- a X + (b A + c A A) X.
+
+    Args:
+        matrices: `(n, rows, cols)`.
+        num_iterations: 5 is usual.
+        dtype: Of the iteration; None keeps that of the matrices.
+
+    References: Jordan 2024, kellerjordan.github.io/posts/muon.
+    """
+    a, b, c = JORDAN
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if is_tall else matrices  # the Gram matrix of the shorter side is the smaller one
+    norms = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
+    dtype = matrices.dtype if dtype is None else dtype
+    x = x.to(dtype) / (norms + 1e-7).to(dtype)
+    for _ in range(num_iterations):
+        gram = torch.bmm(x, x.mT)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return (x.mT if is_tall else x).to(matrices.dtype)
+
+
+def rotate(matrices: torch.Tensor, row_basis: torch.Tensor, col_basis: torch.Tensor) -> torch.Tensor:
+    """Return Q_rows^T M Q_cols; a side whose basis is empty stays as it is."""
+    if row_basis.numel():
+        matrices = row_basis.mT @ matrices
+    return matrices @ col_basis if col_basis.numel() else matrices
+
+
+def eigenvectors(gram: torch.Tensor) -> torch.Tensor:
+    """Return the eigenvectors of symmetric matrices in columns, those of the largest eigenvalues first.
+
+    A matrix that is not finite has none: its columns are NaN, so that a diverged run shows as one.
+    """
+    if not gram.numel():
+        return gram
+    finite = gram.isfinite().flatten(1).all(dim=1)[:, None, None]
+    vectors = torch.linalg.eigh(torch.where(finite, gram, 0.0)).eigenvectors.flip(-1)
+    return torch.where(finite, vectors, torch.nan)
+
+
+def refreshed_basis(gram: torch.Tensor, basis: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the basis after one power iteration, and how its columns were sorted before it."""
+    estimates = torch.einsum("...ij,...ij->...j", basis, gram @ basis)  # the diagonal of Q^T A Q
+    order = estimates.argsort(dim=-1, descending=True)
+    basis = basis.gather(-1, order[..., None, :].expand_as(basis))
+    return torch.linalg.qr(gram @ basis).Q, order
