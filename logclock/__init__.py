@@ -14,28 +14,16 @@ from logclock.version import __version__
 
 if TYPE_CHECKING:
     from logclock.optim import (
-        ADANA,
-        SGD,
-        SOAP,
-        AdamW,
         AdaptiveWarmup,
-        AdEMAMix,
-        Dana,
-        DanaMK4,
-        DanaStar,
-        DanaStarMK4,
-        LaProp,
-        Lion,
-        Muon,
-        NAdamW,
-        NormSGD,
+        LowPrecisionWarning,
         ScheduledOptimizer,
-        Signum,
         from_spec,
         matrix_param_groups,
         param_groups,
     )
+    from logclock.optim.classes import *  # noqa: F403
     from logclock.records import Ledger, RunRecord
+    from logclock.rules.spec import algorithm as register
     from logclock.schedules import (
         Constant,
         Cosine,
@@ -53,8 +41,7 @@ if TYPE_CHECKING:
     from logclock.theory import gauss_newton_product, gradient_covariance_product, spectral_dimension
 
 _HOMES = {
-    "logclock.optim": "ADANA SGD SOAP AdEMAMix AdamW AdaptiveWarmup Dana DanaMK4 DanaStar DanaStarMK4 LaProp Lion Muon "
-    "NAdamW NormSGD ScheduledOptimizer Signum from_spec matrix_param_groups param_groups",
+    "logclock.optim": "AdaptiveWarmup LowPrecisionWarning ScheduledOptimizer from_spec matrix_param_groups param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",
@@ -62,53 +49,27 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = [
-    "ADANA",
-    "SGD",
-    "SOAP",
-    "AdEMAMix",
-    "AdamW",
-    "AdaptiveWarmup",
-    "Constant",
-    "Cosine",
-    "Dana",
-    "DanaMK4",
-    "DanaStar",
-    "DanaStarMK4",
-    "InverseTime",
-    "Join",
-    "LaProp",
-    "Ledger",
-    "Linear",
-    "Lion",
-    "Muon",
-    "NAdamW",
-    "NormSGD",
-    "PowerGrowth",
-    "RunRecord",
-    "Schedule",
-    "ScheduledOptimizer",
-    "Signum",
-    "Warmup",
-    "WarmupStableDecay",
-    "__version__",
-    "constant_decay",
-    "from_spec",
-    "gauss_newton_product",
-    "gradient_covariance_product",
-    "log_time_decay",
-    "log_time_ema",
-    "matrix_param_groups",
-    "param_groups",
-    "spectral_dimension",
-]
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    if name == "register":
+        return importlib.import_module("logclock.rules.spec").algorithm
+    if name == "__all__":
+        return _public_names()
+    if name.startswith("__"):
         raise AttributeError(f"module 'logclock' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    try:  # an optimizer, of this package or of one that registers its own
+        return getattr(importlib.import_module("logclock.optim.classes"), name)
+    except AttributeError:
+        raise AttributeError(f"module 'logclock' has no attribute {name!r}") from None
+
+
+def _public_names() -> list[str]:
+    """Return what is promised: the names above and one class for each optimizer of this package."""
+    classes = importlib.import_module("logclock.optim.classes").__all__
+    return sorted([*_HOME_OF, *classes, "register", "__version__"])
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return _public_names()

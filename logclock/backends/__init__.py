@@ -8,7 +8,7 @@ from logclock.backends import foreach, loop
 from logclock.config.registry import suggestion
 from logclock.rules import Rule
 
-__all__ = ["BACKENDS", "get"]
+__all__ = ["BACKENDS", "check", "get"]
 
 Run = Callable[..., None]
 
@@ -23,9 +23,15 @@ def get(name: str, device: torch.device, rule: Rule) -> Run:
     Raises:
         ValueError: The name is unknown.
     """
+    check(name)
     if name == "auto":
         name = "loop" if device.type == "cpu" and rule.is_elementwise else "foreach"
-    if name not in BACKENDS:
-        known = ["auto", *BACKENDS]
-        raise ValueError(f"unknown backend {name!r}.{suggestion(name, known)} Known: {', '.join(known)}.")
     return BACKENDS[name]
+
+
+def check(name: str) -> None:
+    """Raise a ValueError for a name that no backend has."""
+    known = ["auto", *BACKENDS]
+    if name not in known:
+        hint = " It was replaced by 'fused'." if name == "compiled" else suggestion(str(name), known)
+        raise ValueError(f"unknown backend {name!r}.{hint} Known: {', '.join(known)}.")

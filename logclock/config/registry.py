@@ -9,9 +9,9 @@ __all__ = ["Registry", "closest", "suggestion"]
 T = TypeVar("T")
 
 
-def closest(name: str, known: Iterable[str]) -> list[str]:
-    """Return up to three known names that look like `name`, best first."""
-    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+def closest(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> list[str]:
+    """Return up to three known names that look like `name`, best first; `cutoff` in [0, 1] is how much they must."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -39,6 +39,8 @@ class Registry(Generic[T]):
         self.accepts_name = accepts_name
         self.members: dict[str, type[T]] = {}
         self.aliases: dict[str, str] = {}
+        self.discover: Callable[[], None] | None = None
+        """Registers members that are installed elsewhere; called once, when a name is missing or all are listed."""
 
     def register(self, name: str, *aliases: str) -> Callable[[type[T]], type[T]]:
         """Return a class decorator that adds the class under `name`; a name can be taken once.
@@ -50,7 +52,7 @@ class Registry(Generic[T]):
 
         def add(member: type[T]) -> type[T]:
             for taken in (name, *aliases):
-                if taken in self:
+                if taken in self.members or taken in self.aliases:
                     owner = self.members[self.aliases.get(taken, taken)].__qualname__
                     raise ValueError(f"{self.noun} {taken!r} is registered already, as {owner}.")
             self.members[name] = member
@@ -65,10 +67,8 @@ class Registry(Generic[T]):
         Raises:
             ValueError: The name is unknown; the message lists the closest matches and all names.
         """
-        try:
+        if isinstance(name, str) and name in self:
             return self.members[self.aliases.get(name, name)]
-        except (KeyError, TypeError):
-            pass
         hint = suggestion(name, self.members) if isinstance(name, str) else ""
         raise ValueError(f"unknown {self.noun} {name!r}.{hint} Known: {', '.join(sorted(self.members))}.")
 
@@ -80,7 +80,15 @@ class Registry(Generic[T]):
         raise ValueError(f"{member.__qualname__} is not a registered {self.noun}.")
 
     def __iter__(self) -> Iterator[str]:
+        self._discover()
         return iter(sorted(self.members))
 
     def __contains__(self, name: object) -> bool:
+        if name not in self.members and name not in self.aliases:
+            self._discover()
         return name in self.members or name in self.aliases
+
+    def _discover(self) -> None:
+        if self.discover is not None:
+            discover, self.discover = self.discover, None
+            discover()

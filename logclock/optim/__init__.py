@@ -1,44 +1,19 @@
 """Optimizers: torch.optim.Optimizer subclasses over the registered rules, and parameter groups for language models."""
 
+from typing import TYPE_CHECKING, Any
+
+from logclock.optim import classes
 from logclock.optim.adaptive_warmup import AdaptiveWarmup
-from logclock.optim.algorithms import (
-    ADANA,
-    SGD,
-    SOAP,
-    AdamW,
-    AdEMAMix,
-    Dana,
-    DanaMK4,
-    DanaStar,
-    DanaStarMK4,
-    LaProp,
-    Lion,
-    Muon,
-    NAdamW,
-    NormSGD,
-    Signum,
-)
 from logclock.optim.groups import assign_groups, assign_matrices, matrix_param_groups, param_groups
-from logclock.optim.optimizer import ScheduledOptimizer, from_spec, group_of
+from logclock.optim.optimizer import LowPrecisionWarning, ScheduledOptimizer, from_spec, group_of
+
+if TYPE_CHECKING:
+    from logclock.optim.classes import *  # noqa: F403
 
 __all__ = [
-    "ADANA",
-    "SGD",
-    "SOAP",
-    "AdEMAMix",
-    "AdamW",
     "AdaptiveWarmup",
-    "Dana",
-    "DanaMK4",
-    "DanaStar",
-    "DanaStarMK4",
-    "LaProp",
-    "Lion",
-    "Muon",
-    "NAdamW",
-    "NormSGD",
+    "LowPrecisionWarning",
     "ScheduledOptimizer",
-    "Signum",
     "assign_groups",
     "assign_matrices",
     "from_spec",
@@ -46,3 +21,9 @@ __all__ = [
     "matrix_param_groups",
     "param_groups",
 ]
+__all__ += classes.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """Return the class of an algorithm."""
+    return getattr(classes, name)

@@ -1,8 +1,8 @@
 """How do rules and schedules become a torch.optim.Optimizer that resumes, checkpoints and shards like torch's own?"""
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Iterable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -11,24 +11,31 @@ from torch.optim import Optimizer
 
 from logclock import backends
 from logclock.backends.operands import is_sharded, local
-from logclock.config import from_dict, to_dict
-from logclock.config.registry import suggestion
-from logclock.rules import Spec
+from logclock.backends.storage import FORMATS, Rounding
+from logclock.config import to_dict
+from logclock.optim import torch_state
+from logclock.optim.completion import (
+    BOOKKEEPING,
+    SETTINGS,
+    LiveGroup,
+    completed,
+    group_keys,
+    spec_of,
+    state_formats,
+)
+from logclock.rules import Rule, Spec
 
-__all__ = ["ScheduledOptimizer", "from_spec", "group_of"]
-
-STATE_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
-
-SETTINGS = {"backend": "auto", "maximize": False, "state_dtype": None}
-"""Settings of a group that are not hyperparameters of its algorithm, with their defaults."""
+__all__ = ["MAX_STEP", "LowPrecisionWarning", "ScheduledOptimizer", "from_spec", "group_of"]
 
 MAX_STEP = 2**24
 """A float32 counter, torch's convention, cannot count further."""
+
+NONFINITE = ("propagate", "skip", "raise")
+"""What a step does with a gradient that holds NaN or infinity."""
+
+
+class LowPrecisionWarning(UserWarning):
+    """Weights in a 16-bit format lose updates that are small beside them."""
 
 
 class ScheduledOptimizer(Optimizer):
@@ -38,10 +45,11 @@ class ScheduledOptimizer(Optimizer):
     may override any of them and checkpoints load with `weights_only=True`. A group may name another `algorithm`: Muon
     for matrices and ADANA for the rest are two groups of one optimizer.
 
-    State per parameter: `step` (0-d float32 tensor on the CPU: the updates this parameter has seen) and the state
-    tensors of its rule, in float32 for parameters of lower precision. Schedules follow the parameter's own clock, so a
-    parameter whose first gradient comes late gets the right first update; `group["lr"]` may be moved from outside, and
-    s(t) is `group["lr"] / group["peak_lr"]` times the group's `lr_schedule`.
+    State per parameter: `step` (0-d float32 tensor on the CPU: the updates this parameter has seen) and the states of
+    its rule, in float32 for parameters of lower precision. Schedules follow the parameter's own clock, so a parameter
+    whose first gradient comes late gets the right first update; `group["lr"]` may be moved from outside, and s(t) is
+    `group["lr"] / group["peak_lr"]` times the group's `lr_schedule`. A step that raises leaves weights, states and
+    clocks as they were.
 
     Args:
         params: Tensors, (name, tensor) pairs, or dicts of groups.
@@ -49,11 +57,17 @@ class ScheduledOptimizer(Optimizer):
         lr: Current learning rate: a number, or a 0-d tensor that schedulers fill in place. The spec's default if None.
         peak_lr: Peak learning rate, by which independent weight decay is scaled; `lr` if None. Give it when the
             optimizer is built with a learning rate other than the peak.
-        backend: `auto` (`loop` on a CPU, `foreach` elsewhere), `loop`, `foreach` or `compiled`.
+        backend: `auto` (`loop` on a CPU, `foreach` elsewhere), `loop` or `foreach`. It belongs to the process and not
+            to the run: a checkpoint does not change it.
         maximize: Whether to ascend; gradients are not written.
-        state_dtype: Name of the dtype of the state; None: float32, or float64 for float64 parameters. Log-time averages
-            stop following their target in bfloat16 after a few thousand updates.
-        **hyperparameters: Fields of the algorithm's spec; unknown names raise.
+        state_dtype: Storage format of the states, or a dict of formats by state; None: float32, or float64 for float64
+            parameters. An average refuses a format that could not follow its target; `bfloat16_stochastic` rounds up
+            or down at random and can.
+        rounding_seed: Seed of stochastic rounding; the bits depend on it, the parameter, its clock and the element.
+        skip_nonfinite: What to do with a gradient that is not finite, of any parameter: `propagate` it as torch does,
+            `skip` the whole step, or `raise`. Skipped steps are counted in `skipped_steps` of every group.
+        **hyperparameters: Fields of the algorithm's spec, or `betas` and `beta3` for 1 - ema1, 1 - ema2, 1 - ema_slow;
+            unknown names raise.
 
     Raises:
         TypeError: Unknown hyperparameter, here or in a group; complex parameter.
@@ -71,69 +85,120 @@ class ScheduledOptimizer(Optimizer):
         peak_lr: float | None = None,
         backend: str = "auto",
         maximize: bool = False,
-        state_dtype: str | None = None,
+        state_dtype: str | dict[str, str] | None = None,
+        rounding_seed: int = 0,
+        skip_nonfinite: str = "propagate",
         **hyperparameters: Any,
     ) -> None:
         name = algorithm or type(self).algorithm
         if name is None:
             raise TypeError(f"name an algorithm: one of {', '.join(Spec.family)}.")
-        settings = {"backend": backend, "maximize": maximize, "state_dtype": state_dtype}
+        if skip_nonfinite not in NONFINITE:
+            raise ValueError(f"skip_nonfinite must be one of {', '.join(map(repr, NONFINITE))}, got {skip_nonfinite!r}.")
+        settings = {"backend": backend, "maximize": maximize, "state_dtype": state_dtype, "rounding_seed": rounding_seed}
         given = {"algorithm": name, "peak_lr": peak_lr, **settings, **hyperparameters}
         if lr is not None:
             given["lr"] = lr
-        defaults = _complete(given, type(self).__name__)
+        defaults = completed(given, type(self).__name__)
+        self._forget()
+        super().__init__(params, {**defaults, "skip_nonfinite": skip_nonfinite})
+
+    def _forget(self) -> None:
+        """Start without what is derived from groups and states."""
         self._specs: dict[int, tuple[dict[str, Any], Spec]] = {}
-        super().__init__(params, defaults)
+        self._trained_weights: dict[torch.Tensor, torch.Tensor] | None = None
+        self._has_warned = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; what it leaves out comes from the defaults, or from its own algorithm's if it names another."""
+        """Add a group; what it leaves out comes from the defaults, or from its own algorithm's if it names another.
+
+        Keys that a trainer keeps in groups, such as `name` or `lr_scale`, stay there; one that looks like a misspelled
+        hyperparameter raises.
+        """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, got {type(param_group).__name__}.")
-        reserved = {"params", "param_names", "initial_lr"}
-        given = {key: value for key, value in param_group.items() if key not in reserved}
+        given = {key: value for key, value in param_group.items() if key not in BOOKKEEPING}
         same = given.get("algorithm", self.defaults["algorithm"]) == self.defaults["algorithm"]
-        inherited = dict(self.defaults) if same else {key: self.defaults[key] for key in SETTINGS}
+        own = {*group_keys(self.defaults["algorithm"]), "lr", "algorithm", "peak_lr", *SETTINGS}
+        inherited = {key: value for key, value in self.defaults.items() if key in own}
+        if not same:
+            inherited = {key: self.defaults[key] for key in SETTINGS}
+            if isinstance(self.defaults["state_dtype"], dict):  # it names states of the other algorithm
+                del inherited["state_dtype"]
         if "lr" in given and same:
             del inherited["peak_lr"]  # a group's own lr is its own peak
-        group = _complete(inherited | given, type(self).__name__)
-        super().add_param_group(group | {key: param_group[key] for key in reserved if key in param_group})
-        added = self.param_groups[-1]
-        for key in [key for key in added if key not in group and key not in reserved]:
+        for betas, emas in (("betas", ("ema1", "ema2", "ema_slow")), ("beta3", ("ema_slow",))):
+            if betas in given:
+                inherited = {key: value for key, value in inherited.items() if key not in emas or key in given}
+        group = completed(inherited | given, type(self).__name__, is_group=True)
+        group["skipped_steps"] = 0
+        super().add_param_group({**group, **{key: param_group[key] for key in BOOKKEEPING if key in param_group}})
+        added = self.param_groups.pop()
+        for key in [key for key in added if key not in group and key not in BOOKKEEPING]:
             del added[key]  # torch filled in the defaults of another algorithm
+        added = LiveGroup(added)
         spec = self.spec(added)
         for param in added["params"]:
-            for name in spec.rule.state_names:
-                spec.state_shape(name, tuple(param.shape))  # raises for a parameter that the rule does not take
+            spec.check_shape(tuple(param.shape))
             if param.is_complex():
                 raise TypeError(
                     f"{type(self).__name__} does not support complex parameters (got {param.dtype}). "
                     "Optimize torch.view_as_real(parameter) instead."
                 )
+        self.param_groups.append(added)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or deep-copied optimizer, or one saved before a setting existed."""
         super().__setstate__(state)
-        self._specs = {}
+        self._forget()
+        self.defaults.setdefault("skip_nonfinite", "propagate")
+        self.param_groups = [LiveGroup(group) for group in self.param_groups]
         for group in self.param_groups:
+            group.setdefault("skipped_steps", 0)
             for key, value in SETTINGS.items():
                 group.setdefault(key, value)
+            spec = self.spec(group)
+            for key in ("apply", "wrappers"):  # groups written before there were such fields
+                group.setdefault(key, to_dict(getattr(spec, key)))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave, keeping the dtype of every state tensor as it was saved.
 
-        Hyperparameters of the checkpoint win over those given to the constructor.
+        Hyperparameters of the checkpoint win over those given to the constructor; the backend stays the constructor's.
+        A state dict of `torch.optim.AdamW` is taken over by AdamW, with its clocks and moments.
+
+        Raises:
+            ValueError: The checkpoint is of another algorithm, or of another optimizer than these.
         """
         seen: dict[str, Any] = {}
 
-        def remember(_: Optimizer, state_dict: dict[str, Any]) -> None:
-            seen.update(state_dict)  # after every other hook has had its say
+        def prepare(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+            seen.update(self._ours(state_dict))  # after every other hook has had its say
+            return seen
 
-        handle = self.register_load_state_dict_pre_hook(remember)
+        handle = self.register_load_state_dict_pre_hook(prepare)
         try:
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
         self._restore_dtypes(seen)
+
+    def _ours(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """Return a state dict that fits this optimizer's groups."""
+        if len(state_dict["param_groups"]) != len(self.param_groups):
+            return state_dict  # torch says so
+        if torch_state.is_torchs(state_dict):
+            state_dict = torch_state.from_torch(state_dict, [group["algorithm"] for group in self.param_groups])
+        groups = []
+        for own, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            if saved["algorithm"] != own["algorithm"]:
+                raise ValueError(
+                    f"the checkpoint is of {saved['algorithm']!r}, this optimizer runs {own['algorithm']!r}, whose states "
+                    f"are others. Build the optimizer with {saved['algorithm']!r} to go on, or start {own['algorithm']!r} "
+                    "from the weights, without loading its state."
+                )
+            groups.append({**saved, "backend": own["backend"]})
+        return {**state_dict, "param_groups": groups}
 
     def _restore_dtypes(self, state_dict: dict[str, Any]) -> None:
         """Undo torch's cast of float32 state to the dtype of a low-precision parameter."""
@@ -144,14 +209,22 @@ class ScheduledOptimizer(Optimizer):
                 if isinstance(value, torch.Tensor) and self.state[param][name].dtype != value.dtype:
                     self.state[param][name] = value.to(device=self.state[param][name].device, copy=True)
 
+    def to_torch_state_dict(self) -> dict[str, Any]:
+        """Return a state dict with which `torch.optim.AdamW` goes on, clocks and moments included.
+
+        Raises:
+            ValueError: A group is not AdamW with constant settings, as torch has it.
+        """
+        return torch_state.to_torch(self.state_dict(), [self.spec(group) for group in self.param_groups])
+
     def spec(self, group: dict[str, Any]) -> Spec:
         """Return the spec that a group's plain data stands for; its `lr` is the peak."""
-        data = {key: value for key, value in group.items() if key not in _NOT_IN_SPEC}
+        data = {key: group[key] for key in group if key in group_keys(group["algorithm"])}
         data["lr"] = group["peak_lr"]
         known = self._specs.get(id(group))
         if known is None or known[0] != data:
             # the snapshot is deep: a schedule's dict may be edited in place
-            known = (_copied(data), _spec_from(group["algorithm"], data, type(self).__name__))
+            known = (_copied(data), spec_of(group["algorithm"], data))
             self._specs[id(group)] = known
         return known[1]
 
@@ -165,16 +238,26 @@ class ScheduledOptimizer(Optimizer):
     def _state_of(self, param: torch.Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = self.state[param]
         if "step" not in state:
-            dtype = group["state_dtype"]
-            dtype = torch.promote_types(param.dtype, torch.float32) if dtype is None else STATE_DTYPES[dtype]
-            state["step"] = torch.zeros((), dtype=torch.float32)
             spec = self.spec(group)
-            for name in spec.rule.state_names:
+            rule = spec.rule
+            formats = state_formats(group["state_dtype"], rule)
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            for name, declared in rule.states.items():
+                if declared.is_number:
+                    state[name] = torch.zeros((), dtype=torch.float32, device=param.device)
+                    continue
+                chosen = formats[name]
+                dtype = torch.promote_types(param.dtype, torch.float32) if chosen is None else FORMATS[chosen].dtype
                 shape = spec.state_shape(name, tuple(param.shape))
-                if shape == tuple(param.shape):
-                    state[name] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+                if shape == tuple(param.shape) and declared.place == "shard":
+                    value = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
                 else:  # a matrix of its own, whole on every rank
-                    state[name] = torch.zeros(shape, dtype=dtype, device=param.device)
+                    value = torch.zeros(shape, dtype=dtype, device=param.device)
+                if declared.init == "param":
+                    value.copy_(param.detach())
+                elif declared.init != "zeros":
+                    value.fill_(declared.init)
+                state[name] = value
         return state
 
     @torch.no_grad()
@@ -188,7 +271,9 @@ class ScheduledOptimizer(Optimizer):
             The loss of the closure, or None.
 
         Raises:
-            RuntimeError: A gradient is sparse, or a parameter has seen 2^24 updates.
+            RuntimeError: A gradient is sparse, a parameter has seen 2^24 updates, or the parameters are those of
+                `evaluated()`.
+            ValueError: A gradient is not finite and `skip_nonfinite` is "raise".
         """
         loss = None
         if closure is not None:
@@ -199,40 +284,153 @@ class ScheduledOptimizer(Optimizer):
 
     @_disable_dynamo  # torch.compiler.disable would import the compiler, which takes seconds
     def _update(self) -> None:
-        for group in self.param_groups:
-            spec = self.spec(group)
-            for t, params in self._advance(group).items():
-                scalars = spec.scalars(t, _host_number(group["lr"]))
-                for (device, _, _), members in _by_kind(params).items():
-                    states = [[self.state[p][name] for p in members] for name in spec.rule.state_names]
-                    run = backends.get(group["backend"], device, spec.rule)
-                    grads = [p.grad for p in members]
-                    run(spec.rule, members, grads, states, scalars, maximize=group["maximize"])
+        self._check_step()
+        if self._skips():
+            return
+        first = 0
+        with _without_autocast():
+            for group in self.param_groups:
+                self._update_group(group, first)
+                first += len(group["params"])
 
-    def _advance(self, group: dict[str, Any]) -> dict[float, list[torch.Tensor]]:
-        """Advance the clocks of the parameters that have a gradient and return them by their new t."""
+    def _update_group(self, group: dict[str, Any], first: int) -> None:
+        spec = self.spec(group)
+        rule = spec.rule
+        stochastic = _stochastic_states(group["state_dtype"], rule)
+        numbers = {param: first + i for i, param in enumerate(group["params"])} if stochastic else {}
+        for t, params in self._by_next_step(group).items():
+            scalars = spec.scalars(t, _host_number(group["lr"]))
+            for (device, _, _), members in _by_kind(params).items():
+                states = [[self.state[p][name] for p in members] for name in rule.state_names]
+                rounding = None
+                if stochastic:
+                    rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
+                run = backends.get(group["backend"], device, rule)
+                grads = [p.grad for p in members]
+                run(rule, members, grads, states, scalars, maximize=group["maximize"], rounding=rounding)
+                for param in members:
+                    self.state[param]["step"] += 1
+
+    def _check_step(self) -> None:
+        """Raise for whatever a step could not go through with, before anything has changed."""
+        if self._trained_weights is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}: the parameters are those to evaluate, not those to train. Step outside of "
+                "`with optimizer.evaluated():`, or call optimizer.train() first."
+            )
+        for group in self.param_groups:
+            needs_norm = self.spec(group).apply.needs_norm
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                if param.grad.layout != torch.strided:
+                    raise RuntimeError(
+                        f"{type(self).__name__} does not support sparse gradients. Use sparse=False in the embedding, or "
+                        "torch.optim.SparseAdam for that parameter."
+                    )
+                state = self.state.get(param, {})
+                if "step" in state and state["step"].item() + 1 >= MAX_STEP:
+                    raise RuntimeError(
+                        f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step counter "
+                        "stops counting and with it every schedule. Continue from a new optimizer."
+                    )
+                if needs_norm and "step" not in state and param.numel() and _is_zero(param):
+                    raise ValueError(
+                        f"apply={self.spec(group).apply.name!r} keeps the norm of a parameter, and one of shape "
+                        f"{tuple(param.shape)} is all zeros: it could never move. Give it a small random start, or another "
+                        "apply in a group of its own."
+                    )
+                if not self._has_warned and param.dtype in (torch.bfloat16, torch.float16):
+                    self._has_warned = True
+                    warnings.warn(
+                        f"{type(self).__name__} updates weights in {param.dtype}: a change below half a unit in the last "
+                        "place of a weight is lost, small updates and decay among them. Keep the weights in float32 and "
+                        "compute in a 16-bit format under torch.autocast.",
+                        LowPrecisionWarning,
+                        stacklevel=6,
+                    )
+
+    def _skips(self) -> bool:
+        """Return whether the step is left out, after counting it, for a gradient that is not finite."""
+        policy = self.defaults["skip_nonfinite"]
+        if policy == "propagate":
+            return False
+        named = [
+            (group.get("param_names", [None] * len(group["params"]))[i], param.grad)
+            for group in self.param_groups
+            for i, param in enumerate(group["params"])
+            if param.grad is not None
+        ]
+        bad = [name for name, grad in named if not _is_finite(grad)]
+        if not bad:
+            return False
+        if policy == "raise":
+            which = ", ".join(str(name) for name in bad[:5] if name is not None)
+            raise ValueError(
+                f"{len(bad)} of {len(named)} gradients hold NaN or infinity{f' ({which})' if which else ''}. Nothing was "
+                "changed. Look for the cause, or leave such steps out with skip_nonfinite='skip'."
+            )
+        for group in self.param_groups:
+            group["skipped_steps"] += 1
+        return True
+
+    def _by_next_step(self, group: dict[str, Any]) -> dict[float, list[torch.Tensor]]:
+        """Return the parameters that have a gradient by the t of their next update; their state exists afterwards."""
         by_time: dict[float, list[torch.Tensor]] = {}
         for param in group["params"]:
             if param.grad is None:
                 continue
-            if param.grad.layout != torch.strided:
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support sparse gradients. Use sparse=False in the embedding, or "
-                    "torch.optim.SparseAdam for that parameter."
-                )
             is_new = param not in self.state
             state = self._state_of(param, group)
             if is_new and group["lr"] == 0 and _is_zero(param.grad):
                 continue  # a host that asks for the state before the first update makes exactly this step
-            state["step"] += 1
-            t = state["step"].item()
-            if t >= MAX_STEP:
-                raise RuntimeError(
-                    f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step counter "
-                    "stops counting and with it every schedule. Continue from a new optimizer."
-                )
-            by_time.setdefault(t, []).append(param)
+            by_time.setdefault(state["step"].item() + 1, []).append(param)
         return by_time
+
+    @contextlib.contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Within the context the parameters are those to evaluate, where a wrapper trains at other ones.
+
+        Without such a wrapper nothing changes. On leaving, the weights of training come back bit by bit.
+
+        Raises:
+            RuntimeError: The parameters are already those to evaluate.
+        """
+        if self._trained_weights is not None:
+            raise RuntimeError(f"{type(self).__name__}: the parameters are those to evaluate already.")
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train()
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        """Put the weights to evaluate into the parameters until `train()`; see `evaluated`."""
+        if self._trained_weights is not None:
+            return
+        self._trained_weights = {}
+        for group in self.param_groups:
+            spec = self.spec(group)
+            for param in group["params"]:
+                state = self.state.get(param, {})
+                t = state["step"].item() if "step" in state else 0
+                found = spec.evaluation(t) if t else None
+                if found is None:
+                    continue
+                wrapper, scalars = found
+                assert wrapper.evaluation is not None
+                self._trained_weights[param] = param.detach().clone()
+                states = [local(state[f"{wrapper.name}_{name}"]) for name in wrapper.evaluation.state_names]
+                own = local(param.detach())
+                own.copy_(wrapper.evaluation.function(own.to(states[0].dtype), *states, **scalars))
+
+    @torch.no_grad()
+    def train(self) -> None:
+        """Put the weights of training back into the parameters; see `evaluated`."""
+        for param, weights in (self._trained_weights or {}).items():
+            param.detach().copy_(weights)
+        self._trained_weights = None
 
     def current_scalars(self) -> list[dict[str, Any]]:
         """Return the rule's scalars of the latest update for each group, by their glossary names.
@@ -256,41 +454,12 @@ class ScheduledOptimizer(Optimizer):
         )
 
 
-_NOT_IN_SPEC = {"params", "param_names", "initial_lr", "algorithm", "lr", "peak_lr", *SETTINGS}
-
-
-def _complete(given: dict[str, Any], owner: str) -> dict[str, Any]:
-    """Return a group's plain data with every hyperparameter present, checked; `lr` stays as it was given."""
-    fields = {key: value for key, value in given.items() if key not in _NOT_IN_SPEC}
-    default_lr = next(f.default for f in dataclasses.fields(Spec.family.get(given["algorithm"])) if f.name == "lr")
-    lr = given.get("lr", default_lr)
-    if isinstance(lr, torch.Tensor) and lr.numel() != 1:
-        raise ValueError(f"lr must be a number or a tensor with one element, got shape {tuple(lr.shape)}.")
-    peak = given.get("peak_lr")
-    peak = float(lr if peak is None else peak)
-    spec = _spec_from(given["algorithm"], {**to_dict(fields), "lr": peak}, owner)
-    group = {"lr": lr, "algorithm": given["algorithm"], "peak_lr": peak}
-    for key, value in SETTINGS.items():
-        group[key] = given.get(key, value)
-    backends.get(group["backend"], torch.device("cpu"), spec.rule)
-    if group["state_dtype"] is not None and group["state_dtype"] not in STATE_DTYPES:
-        raise ValueError(f"state_dtype must be None or one of {', '.join(STATE_DTYPES)}, got {group['state_dtype']!r}.")
-    plain = to_dict(spec)
-    return group | {key: value for key, value in plain.items() if key not in ("name", "lr")}
-
-
-def _spec_from(algorithm: str, data: dict[str, Any], owner: str) -> Spec:
-    cls = Spec.family.get(algorithm)
-    names = [f.name for f in dataclasses.fields(cls)]
-    for key in data:
-        if key not in names:
-            hint = suggestion(key, [*names, *SETTINGS, "peak_lr"])
-            if key in ("foreach", "fused", "capturable", "differentiable"):
-                hint = " Choose an implementation with backend='loop', 'foreach' or 'compiled'."
-            known = ", ".join([*names, "peak_lr", *SETTINGS])
-            raise TypeError(f"{owner} ({algorithm}) got an unknown argument {key!r}.{hint} Known: {known}.")
-    spec: Spec = from_dict(Spec, {"name": algorithm, **data})
-    return spec
+def _stochastic_states(state_dtype: Any, rule: Rule) -> frozenset[str]:
+    """Return the names of the states that are rounded at random."""
+    if state_dtype is None:
+        return frozenset()
+    by_state = state_formats(state_dtype, rule)
+    return frozenset(name for name, chosen in by_state.items() if chosen is not None and FORMATS[chosen].is_stochastic)
 
 
 def _copied(data: Any) -> Any:
@@ -304,10 +473,28 @@ def _host_number(lr: Any) -> Any:
     return float(lr) if not isinstance(lr, torch.Tensor) or lr.device.type == "cpu" else lr
 
 
-def _is_zero(grad: torch.Tensor) -> bool:
-    """Return whether a gradient is zero on every rank (so that all ranks agree)."""
-    norm: Any = torch.linalg.vector_norm(grad)
+def _is_zero(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is zero on every rank (so that all ranks agree)."""
+    norm: Any = torch.linalg.vector_norm(tensor)
     return bool((norm.full_tensor() if is_sharded(norm) else norm).item() == 0)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is finite on every rank."""
+    if tensor.numel() == 0:
+        return True
+    largest: Any = torch.linalg.vector_norm(tensor, ord=float("inf"))
+    return bool((largest.full_tensor() if is_sharded(largest) else largest).isfinite().item())
+
+
+@contextlib.contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Run with the dtypes that the settings say, also where a caller is inside torch.autocast."""
+    devices = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
+    with contextlib.ExitStack() as stack:
+        for device in devices:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def _by_kind(params: list[torch.Tensor]) -> dict[tuple[torch.device, torch.dtype, torch.dtype], list[torch.Tensor]]:
@@ -328,16 +515,3 @@ def group_of(spec: Spec) -> dict[str, Any]:
     """Return the keys by which a parameter group names an algorithm and its hyperparameters."""
     data = to_dict(spec)
     return {"algorithm": data.pop("name"), **data}
-
-
-def signature_of(spec: type[Any], own: Iterable[inspect.Parameter]) -> inspect.Signature:
-    """Return the signature of a spec's class: params, lr, then the spec's, the class's own and the settings."""
-    kinds = inspect.Parameter
-    parameters = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
-    for f in dataclasses.fields(spec):
-        kind = kinds.POSITIONAL_OR_KEYWORD if f.name == "lr" else kinds.KEYWORD_ONLY
-        parameters.append(kinds(f.name, kind, default=f.default, annotation=f.type))
-    parameters += [parameter for parameter in own if parameter.kind is kinds.KEYWORD_ONLY]
-    settings = {"peak_lr": None, **SETTINGS}
-    parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, default in settings.items()]
-    return inspect.Signature(parameters)

@@ -1,0 +1,112 @@
+"""What does a user see of an algorithm's hyperparameters? Signature, documentation and type stub, from the spec."""
+
+import dataclasses
+import inspect
+import re
+import textwrap
+import types
+import typing
+from typing import Any
+
+from logclock.config.field_docs import field_docs
+from logclock.optim.completion import BETAS, SETTINGS
+from logclock.rules import Spec
+
+__all__ = ["documentation_of", "ordered_fields", "signature_of", "stub_of", "stubs"]
+
+
+def ordered_fields(spec: type[Spec]) -> "list[dataclasses.Field[Any]]":
+    """Return the fields of a spec in reading order: lr, its own, then those that every algorithm has."""
+    shared = [f.name for f in dataclasses.fields(Spec)]
+    fields = dataclasses.fields(spec)
+    own = [f for f in fields if f.name not in shared]
+    return [*(f for f in fields if f.name == "lr"), *own, *(f for f in fields if f.name in shared and f.name != "lr")]
+
+
+def signature_of(spec: type[Spec]) -> inspect.Signature:
+    """Return the signature of a spec's class: params, lr, the spec's fields, torch's spellings, then the settings."""
+    kinds = inspect.Parameter
+    parameters = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
+    for f in ordered_fields(spec):
+        kind = kinds.POSITIONAL_OR_KEYWORD if f.name == "lr" else kinds.KEYWORD_ONLY
+        parameters.append(kinds(f.name, kind, default=f.default, annotation=f.type))
+    settings = {**dict.fromkeys(_spellings(spec)), "peak_lr": None, **SETTINGS, "skip_nonfinite": "propagate"}
+    parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, default in settings.items()]
+    return inspect.Signature(parameters)
+
+
+def _spellings(spec: type[Spec]) -> list[str]:
+    """Return torch's names for weights of new samples that a spec has."""
+    names = {f.name for f in dataclasses.fields(spec)}
+    return [spelling for spelling, emas in BETAS.items() if set(emas) <= names]
+
+
+def documentation_of(spec: type[Spec]) -> str:
+    """Return a spec's docstring with the documentation of its fields as the section on arguments."""
+    docs = field_docs(spec)
+    lines = ["Args:"]
+    for f in ordered_fields(spec):
+        text = " ".join(docs.get(f.name, "").split())
+        lines += textwrap.wrap(f"{f.name}: {text}", 116, initial_indent="    ", subsequent_indent="        ")
+    body = inspect.cleandoc(spec.__doc__ or "")
+    sections = re.split(r"\n(?=(?:Examples|Deviations|References):)", body, maxsplit=1)
+    return "\n\n".join([sections[0].rstrip(), "\n".join(lines), *sections[1:]]) + "\n"
+
+
+def stubs() -> str:
+    """Return the type stub of `logclock.optim.classes`: a class with typed hyperparameters for every algorithm here."""
+    ours = [spec for spec in Spec.family.members.values() if spec.__module__.startswith("logclock.")]
+    names = sorted(spec.class_name for spec in ours)
+    head = [
+        "# Written by `make stubs`; a test says when it is out of date.",
+        "from collections.abc import Iterable",
+        "from typing import Any, Literal",
+        "",
+        "import torch",
+        "",
+        "from logclock.optim.optimizer import ScheduledOptimizer",
+        "from logclock.schedules import Schedule",
+        "",
+        "__all__ = [",
+        *(f'    "{name}",' for name in names),
+        "]",
+        "",
+    ]
+    return "\n".join([*head, *(stub_of(spec) for spec in sorted(ours, key=lambda spec: spec.class_name))])
+
+
+def stub_of(spec: type[Spec]) -> str:
+    """Return the type stub of a spec's optimizer class."""
+    hints = typing.get_type_hints(spec)
+    lines = [f"class {spec.class_name}(ScheduledOptimizer):", "    def __init__(", "        self,"]
+    lines += ["        params: Iterable[Any],", "        lr: float | torch.Tensor | None = ...,", "        *,"]
+    lines += [
+        f"        {f.name}: {_written(hints[f.name], f.name)} = ...," for f in ordered_fields(spec) if f.name != "lr"
+    ]
+    lines += [f"        {name}: {'tuple[float, ...]' if name == 'betas' else 'float'} | None = ...," for name in _spellings(spec)]
+    lines += [
+        "        peak_lr: float | None = ...,",
+        '        backend: Literal["auto", "loop", "foreach", "fused"] = ...,',
+        "        maximize: bool = ...,",
+        "        state_dtype: str | dict[str, str] | None = ...,",
+        "        rounding_seed: int = ...,",
+        '        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,',
+        "    ) -> None: ...",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _written(annotation: Any, name: str) -> str:
+    """Return an annotation as source; options and schedules may also be given as plain data."""
+    if name == "apply":
+        return "str | dict[str, Any]"
+    if name == "wrappers":
+        return "Iterable[str | dict[str, Any]]"
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        parts = [_written(argument, name) for argument in arguments]
+        return " | ".join([*parts, *(["dict[str, Any]"] if "Schedule" in parts else [])])
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(repr(choice) for choice in arguments)}]".replace("'", '"')
+    return "None" if annotation is type(None) else annotation.__name__
