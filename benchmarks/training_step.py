@@ -17,11 +17,11 @@ import time
 
 import torch
 
+from logclock.algorithms import AdanaSpec
 from logclock.data import Dataset, TrainBatches, prepare
 from logclock.models import EnokiConfig, language_model_loss
 from logclock.optim import from_spec, param_groups
 from logclock.recipes.demo import demo
-from logclock.rules import AdanaSpec
 from logclock.train import train
 
 

@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from logclock.algorithms import AdamwSpec, AdanaSpec, AdemamixSpec
 from logclock.config import from_dict, to_dict
 from logclock.recipes import (
     RECIPES,
@@ -20,7 +21,7 @@ from logclock.recipes.conventions import study_optimizer, study_schedule
 from logclock.recipes.demo import PEAK_LR
 from logclock.recipes.qwen3_paper import LR_RULES as QWEN3_LR_RULES
 from logclock.recipes.warmup_paper import SETTINGS
-from logclock.rules import AdamwSpec, AdanaSpec, AdemamixSpec, Spec
+from logclock.rules import Spec
 from logclock.schedules import Constant, InverseTime
 from logclock.train import RunConfig
 

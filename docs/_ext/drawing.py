@@ -21,7 +21,8 @@ from sphinx.util.docutils import SphinxDirective
 from logclock import schedules as sch
 from logclock.backends import loop
 from logclock.recipes.conventions import study_optimizer, study_schedule
-from logclock.rules import DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec, Spec
+from logclock.algorithms import DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
+from logclock.rules import Spec
 from logclock.schedules import Schedule
 
 matplotlib.use("Agg")

@@ -92,10 +92,14 @@ def _run_group(
 ) -> None:
     program, first = batch.program, group[0][0]
     converted = [i for i in range(program.num_operands) if batch.converts(first, i)]
-    slots: list[Tensors] = [[batch.flats[tensor][i][piece] for tensor, piece in group] for i in range(program.num_operands)]
+    slots: list[Tensors] = [
+        [batch.flats[tensor][i][piece] for tensor, piece in group] for i in range(program.num_operands)
+    ]
     for i in converted:
         is_read = program.is_read[program.operands[i]]
-        slots[i] = [x.to(batch.dtype, copy=True) if is_read else torch.empty_like(x, dtype=batch.dtype) for x in slots[i]]
+        slots[i] = [
+            x.to(batch.dtype, copy=True) if is_read else torch.empty_like(x, dtype=batch.dtype) for x in slots[i]
+        ]
         if batch.is_negated[i]:
             torch._foreach_neg_(slots[i])
     slots += [[] for _ in range(program.num_temporaries)]
@@ -104,7 +108,9 @@ def _run_group(
             for (tensor, _), x in zip(group, slots[step.input], strict=True):
                 sums[step.name][tensor] += REDUCTIONS[step.kind](x)
         elif batch.is_per_tensor(step.scalar) or step.op not in OPERATIONS:
-            values = [value[tensor] for tensor, _ in group] if batch.is_per_tensor(step.scalar) else [value] * len(group)
+            values = (
+                [value[tensor] for tensor, _ in group] if batch.is_per_tensor(step.scalar) else [value] * len(group)
+            )
             if not slots[step.output]:
                 slots[step.output] = [torch.empty_like(x, dtype=batch.dtype) for x in slots[0]]
             for position, own in enumerate(values):

@@ -41,7 +41,8 @@ def run(
 def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
     program = batch.program
     code = [
-        (step, batch.value(step.scalar) if isinstance(step, Instruction) else None) for step in program.segments[index].code
+        (step, batch.value(step.scalar) if isinstance(step, Instruction) else None)
+        for step in program.segments[index].code
     ]
     is_last = index == len(program.segments) - 1
     sums: dict[str, list[Any]] = {reduction.name: [] for reduction in program.segments[index].reductions}

@@ -63,9 +63,9 @@ def flat_operands(param: torch.Tensor, operands: Sequence[torch.Tensor]) -> list
 def flattened(tensor: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
     """Return the elements of a tensor in the order of a dense layout, as a view where it has that layout."""
     if tensor.stride() != layout.stride():
-        tensor = torch.empty_strided(
-            layout.size(), layout.stride(), dtype=tensor.dtype, device=tensor.device
-        ).copy_(tensor)
+        tensor = torch.empty_strided(layout.size(), layout.stride(), dtype=tensor.dtype, device=tensor.device).copy_(
+            tensor
+        )
     return tensor.as_strided((tensor.numel(),), (1,))
 
 

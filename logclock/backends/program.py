@@ -6,8 +6,6 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-
 from logclock.backends.scalars import Scalar, constant, named
 from logclock.rules import Rule, Step
 

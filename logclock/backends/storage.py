@@ -63,7 +63,9 @@ class Rounding:
         return number & 0xFFFFFFFF, number >> 32
 
 
-def write(target: torch.Tensor, values: torch.Tensor, keys: tuple[int, int] | None, elements: torch.Tensor | None) -> None:
+def write(
+    target: torch.Tensor, values: torch.Tensor, keys: tuple[int, int] | None, elements: torch.Tensor | None
+) -> None:
     """Copy values to a tensor of a storage format: rounded to nearest, or, with keys, stochastically to bfloat16.
 
     Args:

@@ -37,7 +37,9 @@ class In:
         """Return what a value must do: `be > 0` or `lie in (0, 1]`."""
         if math.isinf(self.high):
             return f"be {'>=' if self.includes_low else '>'} {self.low:g}"
-        return f"lie in {'[' if self.includes_low else '('}{self.low:g}, {self.high:g}{']' if self.includes_high else ')'}"
+        return (
+            f"lie in {'[' if self.includes_low else '('}{self.low:g}, {self.high:g}{']' if self.includes_high else ')'}"
+        )
 
 
 @functools.cache

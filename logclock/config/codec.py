@@ -23,7 +23,9 @@ def to_dict(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         family = getattr(value, "family", None)
         head = {family.tag: family.name_of(type(value))} if isinstance(family, Registry) else {}
-        return head | {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_written(f, value)}
+        return head | {
+            f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_written(f, value)
+        }
     if isinstance(value, Mapping):
         return {str(key): to_dict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

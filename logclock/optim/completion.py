@@ -25,8 +25,28 @@ BOOKKEEPING = ("params", "param_names", "initial_lr", "skipped_steps")
 """Keys that torch and this package keep in a group beside what a user says."""
 
 HOST_KEYS = frozenset(
-    "name lr_scale lr_mult wd_mult layer_id layer_name group_name tag min_lr max_lr swa_lr base_momentum max_momentum "
-    "base_lr total_steps is_expert_parallel is_decoupled_lr default_config pre_wd_mult pre_lr_mult".split()
+    [
+        "name",
+        "lr_scale",
+        "lr_mult",
+        "wd_mult",
+        "layer_id",
+        "layer_name",
+        "group_name",
+        "tag",
+        "min_lr",
+        "max_lr",
+        "swa_lr",
+        "base_momentum",
+        "max_momentum",
+        "base_lr",
+        "total_steps",
+        "is_expert_parallel",
+        "is_decoupled_lr",
+        "default_config",
+        "pre_wd_mult",
+        "pre_lr_mult",
+    ]
 )
 """Keys that schedulers and trainers are known to write into groups. They mean nothing here and are kept."""
 
@@ -182,7 +202,9 @@ def _emas(key: str, value: Any, algorithm: str) -> dict[str, float]:
     for beta in betas:
         is_number = isinstance(beta, numbers.Real) and not isinstance(beta, bool)
         if not is_number:
-            raise TypeError(f"{key} must hold numbers in [0, 1), got {value!r}. A schedule goes into {' and '.join(names)}.")
+            raise TypeError(
+                f"{key} must hold numbers in [0, 1), got {value!r}. A schedule goes into {' and '.join(names)}."
+            )
         if not 0 <= beta < 1:
             raise ValueError(f"{key} must lie in [0, 1), got {value!r}.")
     return {name: 1 - float(beta) for name, beta in zip(names, betas, strict=True)}
@@ -286,7 +308,9 @@ def state_formats(state_dtype: Any, rule: Rule, spec: Spec | None = None) -> dic
     for name in by_state:
         if name not in names:
             hint = suggestion(name, names)
-            raise ValueError(f"state_dtype names the state {name!r}, which there is not.{hint} Known: {', '.join(names)}.")
+            raise ValueError(
+                f"state_dtype names the state {name!r}, which there is not.{hint} Known: {', '.join(names)}."
+            )
     formats = {name: by_state.get(name) for name in names}
     if spec is None:
         return formats
@@ -296,7 +320,9 @@ def state_formats(state_dtype: Any, rule: Rule, spec: Spec | None = None) -> dic
             continue
         state = rule.states[name]
         if state.keeps == "float32" and chosen not in ("float32", "float64"):
-            raise ValueError(f"state_dtype: {name} must be kept in float32, got {chosen!r}. Give a dict of formats by state.")
+            raise ValueError(
+                f"state_dtype: {name} must be kept in float32, got {chosen!r}. Give a dict of formats by state."
+            )
         weight = scalars.get(_weight_name(rule, name)) if state.weight else None
         if weight is not None and weight < smallest_weight(FORMATS[chosen]):
             raise ValueError(

@@ -94,8 +94,15 @@ class ScheduledOptimizer(Optimizer):
         if name is None:
             raise TypeError(f"name an algorithm: one of {', '.join(Spec.family)}.")
         if skip_nonfinite not in NONFINITE:
-            raise ValueError(f"skip_nonfinite must be one of {', '.join(map(repr, NONFINITE))}, got {skip_nonfinite!r}.")
-        settings = {"backend": backend, "maximize": maximize, "state_dtype": state_dtype, "rounding_seed": rounding_seed}
+            raise ValueError(
+                f"skip_nonfinite must be one of {', '.join(map(repr, NONFINITE))}, got {skip_nonfinite!r}."
+            )
+        settings = {
+            "backend": backend,
+            "maximize": maximize,
+            "state_dtype": state_dtype,
+            "rounding_seed": rounding_seed,
+        }
         given = {"algorithm": name, "peak_lr": peak_lr, **settings, **hyperparameters}
         if lr is not None:
             given["lr"] = lr

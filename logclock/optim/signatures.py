@@ -83,7 +83,10 @@ def stub_of(spec: type[Spec]) -> str:
     lines += [
         f"        {f.name}: {_written(hints[f.name], f.name)} = ...," for f in ordered_fields(spec) if f.name != "lr"
     ]
-    lines += [f"        {name}: {'tuple[float, ...]' if name == 'betas' else 'float'} | None = ...," for name in _spellings(spec)]
+    lines += [
+        f"        {name}: {'tuple[float, ...]' if name == 'betas' else 'float'} | None = ...,"
+        for name in _spellings(spec)
+    ]
     lines += [
         "        peak_lr: float | None = ...,",
         '        backend: Literal["auto", "loop", "foreach", "fused"] = ...,',

@@ -52,10 +52,14 @@ def from_torch(state_dict: Mapping[str, Any], algorithms: list[str]) -> dict[str
                 f"into logclock.AdamW, which goes on with it; {algorithm!r} starts from the weights, without a state."
             )
         if group.get("amsgrad"):
-            raise ValueError("the state dict was written with amsgrad=True, which there is not here. Start without a state.")
+            raise ValueError(
+                "the state dict was written with amsgrad=True, which there is not here. Start without a state."
+            )
         is_coupled_to_gradient = group.get("decoupled_weight_decay") is False and group["weight_decay"] != 0
         if is_coupled_to_gradient:
-            raise ValueError("the state dict is torch.optim.Adam's with weight decay in the gradient, which there is not here.")
+            raise ValueError(
+                "the state dict is torch.optim.Adam's with weight decay in the gradient, which there is not here."
+            )
         keys = {name: group[name] for name in ("lr", "betas", "eps", "weight_decay")}
         peak = group.get("initial_lr", group["lr"])
         own = completed({"algorithm": "adamw", **keys, "peak_lr": float(peak)}, "AdamW")
@@ -88,7 +92,13 @@ def _differs_from_torch(spec: Spec) -> str:
     """Return what torch's AdamW does not have, or an empty string."""
     if Spec.family.name_of(type(spec)) != "adamw":
         return f"a group runs {Spec.family.name_of(type(spec))!r}"
-    wanted = {"decay_coupling": "coupled", "decay_order": "before", "bias_correction": True, "lr_schedule": 1.0, "wrappers": ()}
+    wanted = {
+        "decay_coupling": "coupled",
+        "decay_order": "before",
+        "bias_correction": True,
+        "lr_schedule": 1.0,
+        "wrappers": (),
+    }
     for name, value in wanted.items():
         if getattr(spec, name) != value:
             return f"{name} is {getattr(spec, name)!r} and must be {value!r}"
@@ -96,5 +106,3 @@ def _differs_from_torch(spec: Spec) -> str:
         return f"apply is {spec.apply.name!r} and must be 'decay'"
     scheduled = [f.name for f in dataclasses.fields(spec) if isinstance(getattr(spec, f.name), Schedule)]
     return f"{', '.join(scheduled)} must be numbers" if scheduled else ""
-
-

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from logclock.algorithms import AdamwSpec, AdanaSpec, DanaMk4Spec
 from logclock.config.registry import suggestion
 from logclock.models import EnokiConfig
 from logclock.recipes.conventions import (
@@ -20,7 +21,7 @@ from logclock.recipes.conventions import (
     study_schedule,
 )
 from logclock.recipes.demo import BATCH_SIZE, HEAD_DIM, SEQUENCE_LENGTH, cpu_run
-from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, Spec
+from logclock.rules import Spec
 from logclock.schedules import (
     AdaptiveWarmupPlan,
     Constant,

@@ -6,8 +6,7 @@ References: Ferbach et al. 2026, arXiv:2602.05298, released launcher.
 import dataclasses
 from collections.abc import Callable
 
-from logclock.config.registry import suggestion
-from logclock.rules import (
+from logclock.algorithms import (
     AdamwSpec,
     AdanaSpec,
     AdemamixSpec,
@@ -21,8 +20,9 @@ from logclock.rules import (
     NormsgdSpec,
     SignumSpec,
     SoapSpec,
-    Spec,
 )
+from logclock.config.registry import suggestion
+from logclock.rules import Spec
 from logclock.schedules import (
     Constant,
     Cosine,

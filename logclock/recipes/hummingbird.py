@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from logclock.algorithms import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaStarMk4Spec
 from logclock.config import to_dict
 from logclock.config.registry import suggestion
 from logclock.recipes.plrf import Row
-from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaStarMk4Spec, Spec
+from logclock.rules import Spec
 from logclock.theory import RandomFeatures, expert_probabilities, random_features, simulate_features
 
 __all__ = [

@@ -2,10 +2,10 @@
 
 import dataclasses
 
+from logclock.algorithms import AdanaSpec
 from logclock.models import Qwen3Config
 from logclock.recipes.adana_paper import LrRules, paper_run, paper_steps, peak_lr
 from logclock.recipes.conventions import check_variant, study_optimizer
-from logclock.rules import AdanaSpec
 from logclock.train.config import RunConfig
 
 __all__ = ["qwen3_paper"]

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 
 from logclock.config import Registry
+from logclock.rules.averages import bias_corrections
 from logclock.rules.ops import maximum, minimum, norm
 from logclock.rules.options import Option
 from logclock.rules.rule import Output
-from logclock.rules.averages import bias_corrections
 from logclock.rules.slots import Fraction, NonNegative, Positive
 from logclock.rules.stage import Stage, elementwise, matrix
 from logclock.rules.state import State

@@ -77,9 +77,7 @@ class Rule:
     @functools.cached_property
     def states(self) -> dict[str, State]:
         """Declaration of every state by name, in the order in which they are created."""
-        return {
-            name: state for step in self.steps for name, state in zip(step.state_names, step.states, strict=True)
-        }
+        return {name: state for step in self.steps for name, state in zip(step.state_names, step.states, strict=True)}
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from logclock.rules.slots import NonNegativeSlot, PeakLr, Slot
 from logclock.rules.stage import Stage
 from logclock.rules.state import State
 from logclock.rules.wrappers import Wrapper
-from logclock.schedules import Schedule, check, value_at
+from logclock.schedules import check, value_at
 
 __all__ = ["Coupling", "DecayOrder", "Spec", "algorithm", "check_matrix"]
 
@@ -175,7 +175,9 @@ class Spec(ABC):
 
     def _check_options(self) -> None:
         names = [wrapper.name for wrapper in self.wrappers]
-        check(len(set(names)) == len(names), "wrappers", "be different ones", names, advice="Each may stand there once.")
+        check(
+            len(set(names)) == len(names), "wrappers", "be different ones", names, advice="Each may stand there once."
+        )
         travelling = [wrapper.name for wrapper in self.wrappers if wrapper.evaluation is not None]
         check(
             len(travelling) <= 1,

@@ -86,7 +86,11 @@ def _stage(function: Callable[..., Any], *, is_elementwise: bool) -> Stage:
     positional = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     keywords = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     inputs = [name for name in positional if name in INPUTS]
-    if positional[: len(inputs)] != inputs or not inputs or len(positional) + len(keywords) != len(signature.parameters):
+    if (
+        positional[: len(inputs)] != inputs
+        or not inputs
+        or len(positional) + len(keywords) != len(signature.parameters)
+    ):
         raise ValueError(
             f"stage {function.__name__}{signature} must take inputs (of {', '.join(INPUTS)}), states..., *, scalars..."
         )

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from logclock.backends.program import trace
+from logclock.algorithms import DanaSpec
+from logclock.backends.program import NUMEL, Instruction, Segment, trace
 from logclock.config import to_dict
 from logclock.records import content_hash
-from logclock.rules import DanaSpec, Rule, Spec
+from logclock.rules import Rule, Spec
 from logclock.schedules import check
 from logclock.theory.algorithm import Algorithm
 from logclock.theory.moe_plrf import check_probabilities
@@ -34,7 +35,7 @@ SAVE_SECONDS = 30.0
 """How much work an interrupted simulation may lose."""
 
 LINEAR = {"add", "sub", "add_scaled", "lerp", "mul_scalar", "div_scalar", "neg", "copy"}
-"""Operations of a rule that commute with a rotation of its operands."""
+"""Operations of a rule that commute with a rotation of its operands; so does a scalar that depends on norms alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,9 +66,12 @@ def dana_spec(algorithm: Algorithm) -> DanaSpec:
 def is_rotation_invariant(rule: Rule) -> bool:
     """Return whether a rule gives the same run in every orthonormal basis: its tensor operations are all linear.
 
-    `sgd` and `dana` are; whatever divides by a root of squares is not.
+    `sgd`, `dana` and `normsgd`, which divides by a norm, are; whatever divides by a root of squares is not.
     """
-    return all(instruction.op in LINEAR for instruction in trace(rule).instructions)
+    segments = trace(rule).segments
+    reductions = [reduction.kind for segment in segments for reduction in segment.reductions]
+    is_linear = all(step.op in LINEAR for segment in segments for step in segment.instructions)
+    return is_linear and all(kind == "total_square" for kind in reductions)
 
 
 def simulate_modes(
@@ -298,6 +302,7 @@ class Lanes:
     Attributes:
         param: The parameters.
         states: The rule's states by name, shaped like the parameters.
+        numbers: Its states that are one number per parameter, a column with a row for each lane.
     """
 
     def __init__(self, specs: Sequence[Spec], param: Array) -> None:
@@ -308,29 +313,51 @@ class Lanes:
         self.specs = tuple(specs)
         self.param = param
         rule = specs[0].rule
-        self.states = {name: np.zeros_like(param) for name in rule.state_names}
         self._program = trace(rule)
+        self.states = {name: np.zeros_like(param) for name in self._program.operands if name not in ("param", "grad")}
+        for name, array in self.states.items():
+            init = rule.states[name].init
+            array += param if init == "param" else 0.0 if init == "zeros" else init
+        self.numbers = {name: np.zeros((len(param), 1)) for name in self._program.number_states}
         rows = param.reshape(len(param), -1)
         self._shape = (max(PIECE // rows.shape[1], 1), min(rows.shape[1], PIECE))
         self._scratch = [np.empty(self._shape, param.dtype) for _ in range(self._program.num_temporaries + 1)]
 
     def update(self, t: int, grad: Array) -> None:
         """Perform update t (1 at the first) of every lane with gradients shaped like the parameters."""
+        arrays = {"param": self.param, "grad": grad, **self.states}
+        operands = [arrays[name].reshape(len(grad), -1) for name in self._program.operands]
+        values = self._scalars(t) | self.numbers | {NUMEL: float(operands[0].shape[1])}
+        for segment in self._program.segments:
+            values |= self._run(segment, operands, values)
+        for name, value in self._program.numbers:
+            self.numbers[name] = value(values) + np.zeros((len(grad), 1))
+
+    def _run(self, segment: Segment, operands: list[Array], values: Mapping[str, Any]) -> dict[str, Array]:
+        """Run a segment and return its reductions: columns with a row for each lane."""
         height, width = self._shape
-        operands = [array.reshape(len(array), -1) for array in (self.param, grad, *self.states.values())]
+        dtype = operands[0].dtype
         code = [
-            (_OPERATIONS[op], inputs, _as_column(scalar, grad.dtype), output)
-            for op, inputs, scalar, output in self._program.bind(self._scalars(t))
+            (step, _as_column(step.scalar(values), dtype) if isinstance(step, Instruction) and step.scalar else None)
+            for step in segment.code
         ]
+        sums = {reduction.name: np.zeros((len(operands[0]), 1)) for reduction in segment.reductions}
         for top in range(0, len(operands[0]), height):
             rows = slice(top, top + height)
-            here = [(run, i, s[rows] if isinstance(s, np.ndarray) else s, o) for run, i, s, o in code]
+            here = [(step, s[rows] if isinstance(s, np.ndarray) else s) for step, s in code]
             for left in range(0, operands[0].shape[1], width):
                 pieces = [operand[rows, left : left + width] for operand in operands]
                 cut = tuple(slice(0, n) for n in pieces[0].shape)
                 *slots, spare = pieces + [scratch[cut] for scratch in self._scratch]
-                for run, inputs, scalar, output in here:
-                    run(slots[output], spare, scalar, *(slots[i] for i in inputs))
+                for step, scalar in here:
+                    if isinstance(step, Instruction):
+                        run = _OPERATIONS[step.op]
+                        run(slots[step.output], spare, scalar, *(slots[i] for i in step.inputs))
+                    else:
+                        array = slots[step.input].astype(float)
+                        array = array * array if step.kind == "total_square" else array
+                        sums[step.name][rows] += array.sum(axis=1, keepdims=True)
+        return sums
 
     def _scalars(self, t: int) -> dict[str, Any]:
         """Return the rule's scalars of update t: a number where all lanes agree, else a column with a row for each."""
@@ -378,6 +405,17 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "sign": lambda out, _, __, x: np.sign(x, out=out),
     "maximum": lambda out, _, scalar, x: np.maximum(x, scalar, out=out),
     "minimum": lambda out, _, scalar, x: np.minimum(x, scalar, out=out),
+    "larger": lambda out, _, __, x, y: np.maximum(x, y, out=out),
+    "smaller": lambda out, _, __, x, y: np.minimum(x, y, out=out),
+    "scalar_div": lambda out, _, scalar, x: np.divide(scalar, x, out=out),
+    "greater": lambda out, _, __, x, y: np.copyto(out, x > y),
+    "greater_equal": lambda out, _, __, x, y: np.copyto(out, x >= y),
+    "greater_scalar": lambda out, _, scalar, x: np.copyto(out, x > scalar),
+    "greater_equal_scalar": lambda out, _, scalar, x: np.copyto(out, x >= scalar),
+    "less_scalar": lambda out, _, scalar, x: np.copyto(out, x < scalar),
+    "less_equal_scalar": lambda out, _, scalar, x: np.copyto(out, x <= scalar),
+    "where": lambda out, _, __, x, y, z: np.copyto(out, np.where(x != 0, y, z)),
+    "fill": lambda out, _, scalar: np.copyto(out, scalar),
     "log": lambda out, _, __, x: np.log(x, out=out),
     "exp": lambda out, _, __, x: np.exp(x, out=out),
     "copy": lambda out, _, __, x: np.copyto(out, x),

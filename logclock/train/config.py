@@ -119,9 +119,9 @@ class RunConfig:
     """Of the model's arithmetic; `auto` is bfloat16 autocast on CUDA devices that have it and float32 elsewhere.
     Parameters and optimizer state are float32 in any case."""
 
-    backend: Literal["auto", "loop", "foreach", "compiled"] = "auto"
-    """How elementwise rules run; `auto` is `foreach` on accelerators and `loop` on a CPU. Rules on whole matrices run
-    on stacks of equal shape, or one by one with `loop`."""
+    backend: Literal["auto", "loop", "foreach", "fused"] = "auto"
+    """How updates run; `auto` is the fastest that can run. Stages on whole matrices run on stacks of equal shape, or one
+    by one with `loop`."""
 
     evaluation: EvaluationConfig
     """When and on what the validation loss is measured."""

@@ -22,7 +22,6 @@ from logclock.optim import (
 )
 from logclock.records import Ledger, RunRecord
 from logclock.records.record import Status
-from logclock.rules import Spec
 from logclock.schedules import AdaptiveWarmupPlan
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
@@ -192,15 +191,9 @@ def run_steps(
 def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
     """Return the optimizer of a run: one algorithm for everything, or one for hidden matrices and one for the rest."""
     if config.rest_optimizer is None:
-        return from_spec(config.optimizer, param_groups(model), backend=_backend(config, config.optimizer))
-    matrices = group_of(config.optimizer) | {"backend": _backend(config, config.optimizer)}
-    groups = matrix_param_groups(model, matrices=matrices, rest={})
+        return from_spec(config.optimizer, param_groups(model), backend=config.backend)
+    groups = matrix_param_groups(model, matrices=group_of(config.optimizer), rest={})
     return from_spec(config.rest_optimizer, groups, backend=config.backend)
-
-
-def _backend(config: RunConfig, spec: Spec) -> str:
-    """Return the backend of a group; rules on whole matrices have no compiled one."""
-    return "foreach" if config.backend == "compiled" and not spec.rule.is_elementwise else config.backend
 
 
 def backward(

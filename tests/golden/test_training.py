@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from logclock.algorithms import MuonSpec
 from logclock.recipes import VARIANTS
 from logclock.recipes.conventions import study_optimizer, study_rest_optimizer
-from logclock.rules import MuonSpec
 from logclock.train import train
 
 GOLDEN = Path(__file__).with_name("losses.json")

@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 import torch
 
-from logclock.rules import AdamwSpec
+from logclock.algorithms import AdamwSpec
 from logclock.schedules import log_time_ema
 
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 import torch
 
-from logclock.rules import AdanaSpec
+from logclock.algorithms import AdanaSpec
 from logclock.schedules import Constant, LinearRamp, log_time_decay
 
 # (1 + t)^0.15 in 28 digits

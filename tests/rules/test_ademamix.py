@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from logclock.rules import AdemamixSpec
+from logclock.algorithms import AdemamixSpec
 from logclock.schedules import HalfLifeRamp, LinearRamp, log_time_ema
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from logclock import SGD, Dana
+from logclock.algorithms import DanaSpec
 from logclock.optim import from_spec
-from logclock.rules import DanaSpec
 from logclock.schedules import Constant, InverseTime
 from logclock.theory import dana_decaying, surrogate_plrf
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 import torch
 
-from logclock.rules import DanaMk4Spec
+from logclock.algorithms import DanaMk4Spec
 from logclock.schedules import log_time_decay
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from logclock.rules import DanaStarSpec
+from logclock.algorithms import DanaStarSpec
 from logclock.schedules import log_time_decay
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from logclock.rules import DanaStarMk4Spec
+from logclock.algorithms import DanaStarMk4Spec
 from logclock.schedules import log_time_decay
 
 

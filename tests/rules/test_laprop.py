@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from logclock.rules import LapropSpec
+from logclock.algorithms import LapropSpec
 from logclock.schedules import log_time_ema
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from logclock.rules import LionSpec
+from logclock.algorithms import LionSpec
 from logclock.schedules import log_time_ema
 
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 import torch
 
-from logclock.rules import NadamwSpec
+from logclock.algorithms import NadamwSpec
 from logclock.schedules import log_time_ema
 
 

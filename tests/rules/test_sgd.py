@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from logclock.rules import SgdSpec
+from logclock.algorithms import SgdSpec
 from logclock.schedules import InverseTime
 
 

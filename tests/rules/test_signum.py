@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from logclock.rules import SignumSpec
+from logclock.algorithms import SignumSpec
 from logclock.schedules import InverseTime
 
 

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logclock.config import from_dict, to_dict
-from logclock.rules import (
+from logclock.algorithms import (
     AdamwSpec,
     AdanaSpec,
     AdemamixSpec,
@@ -25,8 +24,9 @@ from logclock.rules import (
     SgdSpec,
     SignumSpec,
     SoapSpec,
-    Spec,
 )
+from logclock.config import from_dict, to_dict
+from logclock.rules import Spec
 from logclock.rules.spec import lr_and_decay
 from logclock.schedules import (
     Constant,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logclock.rules import AdamwSpec
+from logclock.algorithms import AdamwSpec
 from logclock.schedules import (
     DebiasedEma,
     HalfLifeRamp,

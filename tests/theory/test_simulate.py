@@ -6,8 +6,8 @@ import reference.adana
 import reference.dana_star
 import torch
 
+from logclock.algorithms import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
 from logclock.backends import loop
-from logclock.rules import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
 from logclock.theory import (
     dana_constant,
     dana_decaying,

@@ -11,10 +11,10 @@ import time
 import pytest
 import torch
 
+from logclock.algorithms import AdamwSpec, SgdSpec
 from logclock.config import to_dict
 from logclock.data import TrainBatches
 from logclock.records import Ledger
-from logclock.rules import AdamwSpec, SgdSpec
 from logclock.schedules import AdaptiveWarmupPlan, Constant
 from logclock.sweep import worker
 from logclock.train import exit_code, load_model, loop, open_dataset, run_directory, train

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
+from logclock.algorithms import AdamwSpec, MuonSpec, NormsgdSpec
 from logclock.config import from_dict, to_dict
-from logclock.rules import AdamwSpec, MuonSpec, NormsgdSpec
 from logclock.sweep import with_lr_multiplier
 from logclock.train import RunConfig, run_id, train
 from logclock.train.config import identity
