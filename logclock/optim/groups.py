@@ -110,6 +110,11 @@ def _assign(
 ) -> Assignment:
     groups: dict[str, Group] = {}
     reasons: dict[str, str] = {}
+    for name, param in model.named_parameters():
+        if isinstance(param, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"{name!r} has no shape yet, and its group depends on it. Send one batch through the model first."
+            )
     params = {name: param for name, param in model.named_parameters() if param.requires_grad}
     _check_overrides(overrides, params, allowed)
     holders = holders_of(model)
@@ -138,11 +143,6 @@ def _check_overrides(
     unused = [pattern for pattern in overrides if not any(fnmatch.fnmatchcase(name, pattern) for name in params)]
     if unused:
         raise ValueError(f"overrides match no trainable parameter: {', '.join(map(repr, unused))}.")
-    for name, param in params.items():
-        if isinstance(param, nn.parameter.UninitializedParameter):
-            raise ValueError(
-                f"{name!r} has no shape yet, and its group depends on it. Send one batch through the model first."
-            )
 
 
 def _group(role: Role) -> tuple[Group, str]:
@@ -173,7 +173,11 @@ def _notes(
 ) -> list[str]:
     """Return what a user should look at; an override of a parameter is an answer."""
     chosen = {name for name, reason in reasons.items() if reason.startswith("override ")}
-    guesses = [name for name, param in params.items() if param in heads.guesses and name not in chosen]
+    guesses = [
+        name
+        for name, param in params.items()
+        if param in heads.guesses and name not in chosen and not is_vector(param)  # a row is decayed, head or not
+    ]
     if guesses:
         reason = ", ".join(f"{name!r} ({reasons[name].partition(': ')[2]})" for name in guesses)
         confirmed = ", ".join(f"{name!r}: 'decay'" for name in guesses)
@@ -202,10 +206,11 @@ def _uncovered(
     """Return the message that lists the parameters without a rule, and overrides that can be pasted."""
     members: dict[str, list[str]] = collections.defaultdict(list)
     for name in names:
-        pattern = re.sub(r"(?<![^.])\d+(?![^.])", "*", glob.escape(name))
+        members[re.sub(r"(?<![^.])\d+(?![^.])", "*", glob.escape(name))].append(name)
+    for pattern in list(members):
         # Where the pattern reaches further than the parameters without a rule, each one is named.
-        reached = [other for other in params if fnmatch.fnmatchcase(other, pattern)]
-        members[pattern if set(reached) <= set(names) else glob.escape(name)].append(name)
+        if {name for name in params if fnmatch.fnmatchcase(name, pattern)} - set(names):
+            members.update({glob.escape(name): [name] for name in members.pop(pattern)})
     lines = []
     for pattern, own in members.items():
         kinds = ", ".join(sorted({holder.kind for name in own for holder in holders[params[name]]}))

@@ -115,7 +115,9 @@ def find_heads(
     is_deep = bool(rows) or sum(role is not None and role.kind == "matrix" for role in roles.values()) > 1
     if reasons or has_head or _has_none(model):
         pass
-    elif found := _loose_first([x for x in ends if is_padded(x)]):
+    elif found := _loose_first(
+        [x for x in ends if is_padded(x)] or [x for x in free if is_padded(x) and x not in exact]
+    ):
         add(found[-1:], _by_padding)
     elif found := _loose_first([x for x in exact if x in free]) or exact:
         add(found[-1:], _by_rows_of(exact))
@@ -134,7 +136,7 @@ def _by_rows(layer: Layer) -> str:
 
 def _by_rows_of(found: list[Layer]) -> Callable[[Layer], str]:
     others = len(found) - 1
-    return lambda layer: _by_rows(layer) + (f", but so have {others} other layers" if others else "")
+    return lambda layer: _by_rows(layer) + (f", but so have others ({others})" if others else "")
 
 
 def _by_padding(layer: Layer) -> str:
@@ -142,11 +144,15 @@ def _by_padding(layer: Layer) -> str:
 
 
 def _by_name(layer: Layer) -> str:
-    return f"its name, with {layer.outputs} outputs"
+    return f"its name, with {_outputs(layer)}"
 
 
 def _by_place(layer: Layer) -> str:
-    return f"the last layer, with {layer.outputs} outputs"
+    return f"the last layer, with {_outputs(layer)}"
+
+
+def _outputs(layer: Layer) -> str:
+    return f"{layer.outputs} output{'s'[: layer.outputs != 1]}"
 
 
 def _loose_first(layers: list[Layer]) -> list[Layer]:

@@ -87,6 +87,9 @@ class Role:
     is_guess: bool = False
 
 
+LINEAR = Role("weight", "Linear weight")
+
+
 def holders_of(model: nn.Module) -> dict[torch.Tensor, list[Holder]]:
     """Return the holders of each parameter, in the model's order; a tied parameter has several."""
     holders: dict[torch.Tensor, list[Holder]] = {}
@@ -119,14 +122,14 @@ def _is_computed(module: nn.Module, attribute: str) -> bool:
 
 def role_of(param: torch.Tensor, holders: list[Holder]) -> Role | None:
     """Return what a parameter is, or None if no rule covers it. An embedding stays one when it is tied to a head."""
-    roles = [role for holder in holders for role in _roles(param, holder)]
+    roles = [role for holder in holders if (role := role_in(param, holder))]
     if embedding := next((role for role in roles if role.kind == "embedding"), None):
         return embedding if len(holders) == 1 else dataclasses.replace(embedding, reason=f"{embedding.reason}, tied")
     return next((role for role in roles if not role.is_guess), next(iter(roles), None))
 
 
 def role_in(param: torch.Tensor, holder: Holder) -> Role | None:
-    """Return what a parameter is to one of its holders."""
+    """Return what a parameter is to one of its holders, or None."""
     return next(_roles(param, holder), None)
 
 
@@ -169,7 +172,9 @@ def _weights(param: torch.Tensor, holder: Holder) -> Iterator[Role]:
         # their gradients, are not what balances them.
         yield Role("weight", "router: its rows score experts, like a head")
     elif isinstance(module, nn.Linear) and attribute == "weight":
-        yield Role("matrix", "Linear weight", note=_fused_linear(param, holder))
+        # FSDP's first version shards weights as flat vectors, which stay weights.
+        is_matrix = param.dim() == 2
+        yield Role("matrix", "Linear weight", note=_fused_linear(param, holder)) if is_matrix else LINEAR
     elif kind == "Conv1D" and attribute == "weight" and param.dim() == 2:  # of transformers, which is not imported
         note = "stored as (in, out), so Muon's scale_rule 'original' takes inputs for outputs"
         if _is_fused_qkv(holder.leaf):
