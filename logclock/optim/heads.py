@@ -1,8 +1,9 @@
 """Which layers of a model are output heads, how is that known, and when is it a guess?"""
 
 import dataclasses
+import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -62,6 +63,51 @@ class Layer:
     is_in_block: bool
     is_tied: bool
 
+    def is_called(self, names: re.Pattern[str]) -> bool:
+        """Return whether its name is one of some names."""
+        return names.fullmatch(self.holder.leaf) is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """The layers that may be heads, and what tells heads from hidden layers.
+
+    Args:
+        layers: All layers in the order of the modules, without those that are known as heads.
+        rows: Rows of the token embeddings.
+        widths: Sizes that layers take as inputs: somebody takes what a hidden layer returns, nobody what a head does.
+    """
+
+    layers: list[Layer]
+    rows: set[int]
+    widths: set[int]
+
+    @functools.cached_property
+    def free(self) -> list[Layer]:
+        """Layers outside the repeated blocks."""
+        return [layer for layer in self.layers if not layer.is_in_block]
+
+    @functools.cached_property
+    def ends(self) -> list[Layer]:
+        """Layers outside the blocks whose outputs no layer takes."""
+        return [layer for layer in self.free if layer.outputs not in self.widths]
+
+    def is_exact(self, layer: Layer) -> bool:
+        """Return whether a layer has as many outputs as the vocabulary has tokens."""
+        return layer.outputs in self.rows
+
+    def is_padded(self, layer: Layer) -> bool:
+        """Return whether a layer has as many outputs as a padded vocabulary has rows."""
+        return any(
+            layer.outputs % padding == 0 and 0 < layer.outputs - rows < min(padding, rows + 1)
+            for rows in self.rows
+            for padding in PADDINGS
+        )
+
+
+Found = list[tuple[Layer, str, bool]]
+"""Heads, why, and whether that is a guess."""
+
 
 def find_heads(
     model: nn.Module, holders: dict[torch.Tensor, list[Holder]], roles: dict[torch.Tensor, Role | None]
@@ -69,86 +115,90 @@ def find_heads(
     """Return the heads that are not embeddings too.
 
     Known are what `get_output_embeddings` returns, a layer with a head's name that has as many outputs as the token
-    embedding has rows or as the configuration has labels, and the only layer outside the blocks that has as many
-    outputs as the token embedding has rows. Everything else is a guess: padded vocabularies, names, the last layer.
+    embedding has rows or as the configuration says, and the only layer outside the blocks that has as many outputs as
+    the token embedding has rows. Everything else is a guess: padded vocabularies, names, the last layer.
     """
     layers = list(_layers(model, holders, roles))
-    rows = _vocabularies(holders, roles)
-    counts = _counts(model)
     declared, has_declared = _declared(model, roles)
-    widths = {layer.inputs for layer in layers} | {
-        param.shape[-1] for param, role in roles.items() if role and role.kind == "embedding" and param.dim()
-    }
-    has_head = has_declared or any(layer.is_tied for layer in layers)
-    has_head |= any(role is not None and role.reason.startswith("head") for role in roles.values())
-    open_layers = [layer for layer in layers if not layer.is_tied and layer.param not in declared]
-    free = [layer for layer in open_layers if not layer.is_in_block]
-    reasons, guesses = dict(declared), set()
-
-    def add(found: list[Layer], reason: Callable[[Layer], str], *, is_guess: bool = True) -> None:
-        for layer in found:
-            if layer.param not in reasons:
-                reasons[layer.param] = f"head{' (guess)' if is_guess else ''}: {reason(layer)}"
-                guesses.update([layer.param] if is_guess else [])
-
-    def is_padded(layer: Layer) -> bool:
-        fits = (layer.outputs - size in range(pad) and layer.outputs % pad == 0 for size in rows for pad in PADDINGS)
-        return any(fits) and layer.outputs <= 2 * max(rows)
-
-    last_in = {_container(layer): layer for layer in layers if not layer.is_in_block and _container(layer)}
-    ends = [x for x in free if x.outputs not in widths]  # nobody takes as many inputs as they have outputs
-    exact = [x for x in open_layers if x.outputs in rows]
-    named = [x for x in open_layers if NAMES.fullmatch(x.holder.leaf) and _ends_its_sequence(x, layers)]
-    named += [x for x in ends if x in last_in.values() and x not in named]
-
-    add([x for x in named if x in exact], _by_rows, is_guess=False)
-    add(
-        [x for x in named if x in free and x.outputs in counts],
-        lambda layer: f"its name, and as many outputs as config.{counts[layer.outputs]}",
-        is_guess=False,
+    known = [role for role in roles.values() if role is not None]
+    tables = {param.shape[-1] for param, role in roles.items() if role and role.kind == "embedding" and param.dim()}
+    candidates = Candidates(
+        [layer for layer in layers if not layer.is_tied and layer.param not in declared],
+        _vocabularies(holders, roles),
+        {layer.inputs for layer in layers} | tables,
     )
-    add([x for x in named if x in free and is_padded(x)], _by_padding)
-    add([x for x in named if x in free], _by_name)
-    if not has_head and not any(x.param in reasons and (x in exact or is_padded(x)) for x in named):
-        found = [x for x in exact if x in ends]
-        add(found[-1:], _by_rows_of(found), is_guess=len(found) > 1)
-    is_deep = bool(rows) or sum(role is not None and role.kind == "matrix" for role in roles.values()) > 1
-    if reasons or has_head or _has_none(model):
-        pass
-    elif found := _loose_first(
-        [x for x in ends if is_padded(x)] or [x for x in free if is_padded(x) and x not in exact]
-    ):
-        add(found[-1:], _by_padding)
-    elif found := _loose_first([x for x in exact if x in free]) or exact:
-        add(found[-1:], _by_rows_of(exact))
-    elif found := [x for x in ends if LOOSE_NAMES.fullmatch(x.holder.leaf)]:
-        add(found[-1:], _by_name)
-    elif layers and is_deep and layers[-1] in ends and layers[-1].outputs < layers[-1].inputs:
-        add(layers[-1:], _by_place)
+    has_vocabulary = has_declared or any(layer.is_tied for layer in layers)
+    has_vocabulary |= any(role.reason.startswith("head") for role in known)  # a parameter of that name, without a layer
+    uses_table = has_vocabulary or _has_none(model)
+
+    found = _named(candidates, layers, _counts(model))
+    if not has_vocabulary and not any(candidates.is_exact(x) or candidates.is_padded(x) for x, *_ in found):
+        found += _of_the_vocabulary(candidates)
+    # A single layer is what it is: the rest of the model lies elsewhere.
+    if not found and not uses_table and (candidates.rows or sum(role.kind == "matrix" for role in known) > 1):
+        found += _likeliest(candidates)
+    reasons = dict(declared)
+    for layer, why, is_guess in found:
+        reasons.setdefault(layer.param, f"head{' (guess)' if is_guess else ''}: {why}")
+    guesses = {layer.param for layer, _, is_guess in found if is_guess}
     _add_adapters(reasons, guesses, holders, layers)
-    is_missing = bool(rows and layers) and not (reasons or has_head or _has_none(model))
-    return Heads(reasons, guesses, is_missing=is_missing)
+    return Heads(reasons, guesses, is_missing=bool(candidates.rows and layers) and not (reasons or uses_table))
 
 
-def _by_rows(layer: Layer) -> str:
-    return "as many outputs as an embedding has rows"
+def _named(candidates: Candidates, layers: list[Layer], counts: dict[int, str]) -> Found:
+    """Return the layers that are called heads, or end a module that is."""
+    last_in = {container: layer for layer in layers if not layer.is_in_block and (container := _container(layer))}
+    found: Found = []
+    for layer in candidates.layers:
+        is_named = layer.is_called(NAMES) and _ends_its_sequence(layer, layers)
+        if not is_named and not (layer in last_in.values() and layer in candidates.ends):
+            continue
+        if candidates.is_exact(layer):
+            found.append((layer, BY_ROWS, False))
+        elif layer.is_in_block:
+            continue
+        elif layer.outputs in counts:
+            found.append((layer, f"its name, and as many outputs as config.{counts[layer.outputs]}", False))
+        elif candidates.is_padded(layer):
+            found.append((layer, _padded(layer), True))
+        else:
+            found.append((layer, f"its name, with {_outputs(layer)}", True))
+    return found
 
 
-def _by_rows_of(found: list[Layer]) -> Callable[[Layer], str]:
-    others = len(found) - 1
-    return lambda layer: _by_rows(layer) + (f", but so have others ({others})" if others else "")
+def _of_the_vocabulary(candidates: Candidates) -> Found:
+    """Return the layers outside the blocks that score a vocabulary, by their shapes alone."""
+    ends = [layer for layer in candidates.ends if "qkv" not in layer.holder.leaf]
+    exact = [layer for layer in ends if candidates.is_exact(layer)]
+    padded = [layer for layer in ends if candidates.is_padded(layer)]
+    if exact:
+        is_guess = len(exact) > 1 or bool(padded)
+        return [(layer, BY_ROWS, is_guess) for layer in exact] + [(layer, _padded(layer), True) for layer in padded]
+    return [(layer, _padded(layer), True) for layer in _loose_first(padded)[-1:]]
 
 
-def _by_padding(layer: Layer) -> str:
-    return f"{layer.outputs} outputs, an embedding's rows padded"
+def _likeliest(candidates: Candidates) -> Found:
+    """Return the layer that is the likeliest head where no layer stands out."""
+    if padded := [layer for layer in candidates.free if candidates.is_padded(layer)]:
+        layer = _loose_first(padded)[-1]
+        return [(layer, _padded(layer), True)]
+    if exact := [layer for layer in candidates.layers if candidates.is_exact(layer)]:
+        others = f", but so have others ({len(exact) - 1})" if len(exact) > 1 else ""
+        layer = (_loose_first([layer for layer in exact if not layer.is_in_block]) or exact)[-1]
+        return [(layer, f"{BY_ROWS}{others}", True)]
+    if loose := [layer for layer in candidates.ends if layer.is_called(LOOSE_NAMES)]:
+        return [(loose[-1], f"its name, with {_outputs(loose[-1])}", True)]
+    last = candidates.layers[-1] if candidates.layers else None
+    if last in candidates.ends and last.outputs < last.inputs:
+        return [(last, f"the last layer, with {_outputs(last)}", True)]
+    return []
 
 
-def _by_name(layer: Layer) -> str:
-    return f"its name, with {_outputs(layer)}"
+BY_ROWS = "as many outputs as an embedding has rows"
 
 
-def _by_place(layer: Layer) -> str:
-    return f"the last layer, with {_outputs(layer)}"
+def _padded(layer: Layer) -> str:
+    return f"{_outputs(layer)}, an embedding's rows padded"
 
 
 def _outputs(layer: Layer) -> str:
@@ -156,7 +206,7 @@ def _outputs(layer: Layer) -> str:
 
 
 def _loose_first(layers: list[Layer]) -> list[Layer]:
-    return [layer for layer in layers if LOOSE_NAMES.fullmatch(layer.holder.leaf)] or layers
+    return [layer for layer in layers if layer.is_called(LOOSE_NAMES)] or layers
 
 
 def _ends_its_sequence(layer: Layer, layers: list[Layer]) -> bool:

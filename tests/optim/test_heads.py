@@ -116,6 +116,22 @@ def test_a_classifier_without_an_embedding_is_a_guess_too():
     assert heads_of(model) == {"2.weight": "head (guess): the last layer, with 10 outputs"}
 
 
+def test_a_second_named_head_does_not_hide_a_padded_one():
+    model = model_of(first_unproject=nn.Linear(WIDTH, 104), value_head=nn.Linear(WIDTH, 2))
+
+    assert set(heads_of(model)) == {"unproject.weight", "value_head.weight"}
+
+
+def test_all_layers_that_score_a_vocabulary_are_taken_for_heads():
+    model = model_of(first_now=nn.Linear(WIDTH, VOCAB), next=nn.Linear(WIDTH, VOCAB), later=nn.Linear(WIDTH, 104))
+
+    assert heads_of(model) == {
+        "now.weight": "head (guess): as many outputs as an embedding has rows",
+        "next.weight": "head (guess): as many outputs as an embedding has rows",
+        "later.weight": "head (guess): 104 outputs, an embedding's rows padded",
+    }
+
+
 def test_the_last_of_many_candidates_is_a_guess_that_counts_the_others():
     model = nn.Sequential(nn.Embedding(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
 
