@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from logclock.models import LlamaConfig
 from logclock.optim import assign_groups, assign_matrices, matrix_param_groups
 
 WIDTH, VOCAB = 24, 101
@@ -39,7 +40,7 @@ def heads_of(model):
     for name, group in assignment.groups.items():
         if name in heads:
             assert group == "decay"
-        elif assignment.params[name].dim() == 2 and "wte" not in name and "positions" not in name:
+        elif assignment.params[name].dim() == 2 and not assignment.reasons[name].startswith("embedding"):
             assert group == "matrix", name
     return heads
 
@@ -222,6 +223,14 @@ def test_a_head_that_is_none_says_that_the_embedding_makes_the_logits():
 
     assert warnings_of(model) == []
     assert heads_of(model) == {}
+
+
+def test_a_tied_model_of_ours_whose_width_is_its_vocabulary_keeps_all_its_matrices():
+    model = LlamaConfig(heads=2, head_dim=32, num_layers=2, vocab_size=64).build(seed=0)
+    assert model.embedding.weight.shape == (64, 64)
+
+    assert heads_of(model) == {}
+    assert warnings_of(model) == []
 
 
 def test_no_warning_comes_where_the_head_is_certain_or_not_trained():

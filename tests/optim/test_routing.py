@@ -174,3 +174,13 @@ def test_a_weight_that_lies_flat_in_a_shard_is_still_a_weight():
     linear.weight = nn.Parameter(linear.weight.detach().flatten()[:10])
 
     assert groups_and_reasons(linear, assign_groups) == {"weight": ("decay", "Linear weight")}
+
+
+def test_a_parameter_that_its_module_marks_is_not_decayed():
+    module = module_of("Scan", rates=(4, 3), A_log=(4, 3))
+    module.rates._no_weight_decay = True
+
+    assert groups_and_reasons(module) == {
+        "rates": ("no_decay", "marked _no_weight_decay by its module"),
+        "A_log": ("no_decay", "rates of a state space (guess: the name is A_log)"),
+    }
