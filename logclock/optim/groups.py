@@ -1,27 +1,23 @@
 """Which parameters of a model are decayed, and which are hidden matrices? Printable; what is missed raises."""
 
+import collections
 import dataclasses
 import fnmatch
+import glob
+import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from logclock.optim.heads import Heads, find_heads
+from logclock.optim.routing import Holder, Role, holders_of, is_vector, role_of
+
 __all__ = ["Assignment", "assign_groups", "assign_matrices", "matrix_param_groups", "param_groups"]
 
 Group = Literal["matrix", "decay", "no_decay"]
-
-LINEAR_WEIGHT = "Linear weight"
-
-EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-
-NORMS = (
-    nn.LayerNorm,
-    nn.RMSNorm,
-    nn.GroupNorm,
-    nn.modules.batchnorm._NormBase,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +28,13 @@ class Assignment:
         groups: Group name by parameter name, in the model's order.
         reasons: Why, by parameter name.
         params: The parameters by name.
+        notes: What is a guess and may need an override; printed below the table.
     """
 
     groups: dict[str, Group]
     reasons: dict[str, str]
     params: dict[str, nn.Parameter]
+    notes: tuple[str, ...] = ()
 
     def names(self, group: Group) -> list[str]:
         """Return the parameters of a group."""
@@ -56,7 +54,7 @@ class Assignment:
         }
         widths = [max(len(row[i]) for row in rows) for i in range(3)] if rows else [0, 0, 0]
         lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
-        return "\n".join([*lines, *(f"{name}: {total:,} parameters" for name, total in totals.items())])
+        return "\n".join([*lines, *(f"{name}: {total:,} parameters" for name, total in totals.items()), *self.notes])
 
 
 _GROUPS: tuple[Group, ...] = ("matrix", "decay", "no_decay")
@@ -65,8 +63,9 @@ _GROUPS: tuple[Group, ...] = ("matrix", "decay", "no_decay")
 def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = None) -> Assignment:
     """Assign every trainable parameter to `decay` or `no_decay` by the type of the module that owns it.
 
-    Decayed are the weights of Linear layers, an untied output head included. Not decayed are embeddings (and a head
-    tied to one), the gains and biases of norms, and every bias.
+    Decayed are the weights of linear, convolutional and recurrent layers, of attention and of experts, an untied output
+    head included. Not decayed are embeddings (and a head tied to one), the gains and biases of norms, every bias, and
+    what has one dimension. A reason says so where the group follows from a name or a shape alone.
 
     Args:
         model: The model.
@@ -74,7 +73,8 @@ def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = N
             raises.
 
     Raises:
-        ValueError: No rule covers a parameter, or an override matches none or names an unknown group.
+        ValueError: No rule covers some parameters (the message has the overrides to write), or an override matches
+            none or names an unknown group.
     """
     return _assign(model, dict(overrides or {}), allowed=("decay", "no_decay"), has_matrices=False)
 
@@ -82,9 +82,11 @@ def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = N
 def assign_matrices(model: nn.Module, *, overrides: Mapping[str, Group] | None = None) -> Assignment:
     """Assign every trainable parameter to `matrix`, `decay` or `no_decay`.
 
-    Hidden matrices are the weights of Linear layers but for the output head. The head is the Linear layer that shares
-    its weight with an embedding, or else the last one that has as many outputs as an embedding of the model has rows.
-    The others are decayed or not as `assign_groups` says.
+    Hidden matrices are the two-dimensional weights of linear and recurrent layers and of attention, but for output
+    heads and routers. A head is what `get_output_embeddings` returns, or a layer with as many outputs as an embedding
+    has rows or the configuration has labels; padded vocabularies, names and the last layer make a guess, and the reason
+    and the notes say so. The others are decayed or not as `assign_groups` says, experts that are stacked in one
+    parameter among them.
 
     Args:
         model: The model.
@@ -108,36 +110,121 @@ def _assign(
 ) -> Assignment:
     groups: dict[str, Group] = {}
     reasons: dict[str, str] = {}
+    for name, param in model.named_parameters():
+        if isinstance(param, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"{name!r} has no shape yet, and its group depends on it. Send one batch through the model first."
+            )
     params = {name: param for name, param in model.named_parameters() if param.requires_grad}
-    owners = _owners(model)
-    head = _head(model, owners) if has_matrices else None
-    unused = dict(overrides)
-    for pattern, group in unused.items():
+    _check_overrides(overrides, params, allowed)
+    holders = holders_of(model)
+    roles = {param: role_of(param, own) for param, own in holders.items()}
+    heads = find_heads(model, holders, roles) if has_matrices else None
+    for name, param in params.items():
+        matches = [pattern for pattern in overrides if fnmatch.fnmatchcase(name, pattern)]
+        role = roles[param]
+        if matches:
+            groups[name], reasons[name] = overrides[matches[-1]], f"override {matches[-1]!r}"
+        elif role is not None:
+            groups[name], reasons[name] = _matrix_group(param, role, heads) if heads else _group(role)
+    uncovered = [name for name in params if name not in groups]
+    if uncovered:
+        raise ValueError(_uncovered(uncovered, params, holders, overrides, allowed))
+    return Assignment(groups, reasons, params, tuple(_notes(model, reasons, params, roles, heads)) if heads else ())
+
+
+def _check_overrides(
+    overrides: Mapping[str, Group], params: Mapping[str, nn.Parameter], allowed: tuple[Group, ...]
+) -> None:
+    for pattern, group in overrides.items():
         if group not in allowed:
             choices = " or ".join(map(repr, allowed))
             raise ValueError(f"overrides[{pattern!r}] must be {choices}, got {group!r}.")
-    for name, param in params.items():
-        matches = [pattern for pattern in overrides if fnmatch.fnmatchcase(name, pattern)]
-        for pattern in matches:
-            unused.pop(pattern, None)
-        if matches:
-            groups[name], reasons[name] = overrides[matches[-1]], f"override {matches[-1]!r}"
-            continue
-        found = _by_owners(owners[param])
-        if has_matrices and found is not None and found[1] == LINEAR_WEIGHT:
-            found = (
-                ("decay", "head: as many outputs as an embedding has rows") if param is head else ("matrix", "hidden")
-            )
-        if found is None:
-            kinds = ", ".join(sorted({type(module).__name__ for module, _ in owners[param]}))
-            raise ValueError(
-                f"no rule says whether {name!r} (of {kinds}, shape {tuple(param.shape)}) is decayed. "
-                f"Say so: param_groups(model, overrides={{{name!r}: 'decay' or 'no_decay'}})."
-            )
-        groups[name], reasons[name] = found
+    unused = [pattern for pattern in overrides if not any(fnmatch.fnmatchcase(name, pattern) for name in params)]
     if unused:
         raise ValueError(f"overrides match no trainable parameter: {', '.join(map(repr, unused))}.")
-    return Assignment(groups, reasons, params)
+
+
+def _group(role: Role) -> tuple[Group, str]:
+    return ("decay" if role.kind in ("matrix", "weight") else "no_decay"), role.reason
+
+
+def _matrix_group(param: nn.Parameter, role: Role, heads: Heads) -> tuple[Group, str]:
+    if role.kind in ("embedding", "vector"):
+        return _group(role)
+    if param in heads.reasons:
+        return "decay", heads.reasons[param]
+    if param.dim() != 2:
+        return "decay", f"{role.reason}; {param.dim()}-D, and matrix rules take 2-D parameters"
+    if role.kind == "weight":
+        return _group(role)
+    if is_vector(param):
+        return "decay", f"{role.reason}; one row or column has no directions to orthogonalize"
+    hidden = "hidden" if role.reason == "Linear weight" else f"hidden: {role.reason}"
+    return "matrix", f"{hidden}; {role.note}" if role.note else hidden
+
+
+def _notes(
+    model: nn.Module,
+    reasons: Mapping[str, str],
+    params: Mapping[str, nn.Parameter],
+    roles: Mapping[torch.Tensor, Role | None],
+    heads: Heads,
+) -> list[str]:
+    """Return what a user should look at; an override of a parameter is an answer."""
+    chosen = {name for name, reason in reasons.items() if reason.startswith("override ")}
+    guesses = [
+        name
+        for name, param in params.items()
+        if param in heads.guesses and name not in chosen and not is_vector(param)  # a row is decayed, head or not
+    ]
+    if guesses:
+        reason = ", ".join(f"{name!r} ({reasons[name].partition(': ')[2]})" for name in guesses)
+        confirmed = ", ".join(f"{name!r}: 'decay'" for name in guesses)
+        return [
+            f"the output head of {type(model).__name__} is a guess: {reason}. If it is right, say "
+            f"overrides={{{confirmed}}}; if it is a hidden matrix, 'matrix' for it and 'decay' for the head."
+        ]
+    has_answer = any((role := roles[params[name]]) and role.kind == "embedding" for name in chosen)
+    has_layers = any(reason.startswith("hidden") and "LoRA" not in reason for reason in reasons.values())
+    if heads.is_missing and has_layers and not has_answer:
+        return [
+            f"no output head was found in {type(model).__name__}, which has an embedding. If it has one, it stands "
+            "among the hidden matrices: overrides={'NAME.weight': 'decay'} takes it out. If it has none, or computes "
+            "logits with the embedding itself, say so with overrides={'NAME OF THE EMBEDDING': 'no_decay'}."
+        ]
+    return []
+
+
+def _uncovered(
+    names: list[str],
+    params: Mapping[str, nn.Parameter],
+    holders: Mapping[torch.Tensor, list[Holder]],
+    overrides: Mapping[str, Group],
+    allowed: tuple[Group, ...],
+) -> str:
+    """Return the message that lists the parameters without a rule, and overrides that can be pasted."""
+    members: dict[str, list[str]] = collections.defaultdict(list)
+    for name in names:
+        members[re.sub(r"(?<![^.])\d+(?![^.])", "*", glob.escape(name))].append(name)
+    for pattern in list(members):
+        # Where the pattern reaches further than the parameters without a rule, each one is named.
+        if {name for name in params if fnmatch.fnmatchcase(name, pattern)} - set(names):
+            members.update({glob.escape(name): [name] for name in members.pop(pattern)})
+    lines = []
+    for pattern, own in members.items():
+        kinds = ", ".join(sorted({holder.kind for name in own for holder in holders[params[name]]}))
+        shapes = " or ".join(sorted({str(tuple(params[name].shape)) for name in own}))
+        lines.append(f"  {pattern!r} ({len(own)} parameter{'s'[: len(own) != 1]} of {kinds}, shape {shapes})")
+    suggestion: dict[str, str] = {**overrides, **dict.fromkeys(members, "decay")}
+    others = " or ".join(map(repr, [group for group in allowed if group != "decay"]))
+    return "\n".join(
+        [
+            f"no rule says whether {len(names)} parameter{'s'[: len(names) != 1]} should be decayed:",
+            *lines,
+            f"Say so, with {others} where that is right: overrides={suggestion!r}",
+        ]
+    )
 
 
 def param_groups(
@@ -183,7 +270,11 @@ def matrix_param_groups(
             orthogonalised, e.g. `{"*qkv*": 3}` for fused projections; those matrices form a group of their own.
 
     Raises:
-        ValueError: As in `assign_matrices`; there is no hidden matrix; or a pattern of `row_blocks` matches none.
+        ValueError: As in `assign_matrices`; there is no hidden matrix; or a pattern of `row_blocks` matches none,
+            or one that lies as (in, out).
+
+    Warns:
+        UserWarning: The output head is a guess, or none was found though the model has an embedding.
 
     Examples:
         >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 10, bias=False))
@@ -192,11 +283,20 @@ def matrix_param_groups(
         [['1.weight'], ['2.weight'], ['0.weight', '1.bias']]
     """
     assignment = assign_matrices(model, overrides=overrides)
+    for note in assignment.notes:
+        warnings.warn(note, stacklevel=2)
+    transposed = _transposed(model)
     by_blocks: dict[int, list[tuple[str, nn.Parameter]]] = {}
     unused = set(row_blocks or {})
     for name, param in assignment.members("matrix"):
         matches = [pattern for pattern in (row_blocks or {}) if fnmatch.fnmatchcase(name, pattern)]
         unused -= set(matches)
+        if matches and param in transposed:
+            raise ValueError(
+                f"row_blocks[{matches[-1]!r}] cuts rows of {name!r} of shape {tuple(param.shape)}, a Conv1D, which is "
+                "stored as (in, out): what is fused there lies in its columns. Leave it out of row_blocks (it is then "
+                "one matrix), or replace the Conv1D by an nn.Linear."
+            )
         by_blocks.setdefault((row_blocks or {})[matches[-1]] if matches else 1, []).append((name, param))
     if unused:
         raise ValueError(f"row_blocks match no hidden matrix: {', '.join(map(repr, sorted(unused)))}.")
@@ -216,33 +316,5 @@ def matrix_param_groups(
     return [group for group in groups if group["params"]]
 
 
-def _owners(model: nn.Module) -> dict[torch.Tensor, list[tuple[nn.Module, str]]]:
-    """Return the modules that hold each parameter, with the attribute's name; a tied parameter has several."""
-    owners: dict[torch.Tensor, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for attribute, param in module.named_parameters(recurse=False):
-            owners.setdefault(param, []).append((module, attribute))
-    return owners
-
-
-def _head(model: nn.Module, owners: dict[torch.Tensor, list[tuple[nn.Module, str]]]) -> torch.Tensor | None:
-    """Return the weight of an output head that is not an embedding's too, or None."""
-    tables = [module for module in model.modules() if isinstance(module, EMBEDDINGS)]
-    if any(isinstance(module, nn.Linear) for table in tables for module, _ in owners[table.weight]):
-        return None
-    rows = {table.num_embeddings for table in tables}
-    candidates = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features in rows]
-    return candidates[-1].weight if candidates else None
-
-
-def _by_owners(owners: list[tuple[nn.Module, str]]) -> tuple[Group, str] | None:
-    if any(isinstance(module, EMBEDDINGS) for module, _ in owners):
-        return "no_decay", "embedding" if len(owners) == 1 else "embedding, tied"
-    module, attribute = owners[0]
-    if isinstance(module, NORMS):
-        return "no_decay", f"{type(module).__name__} {'bias' if attribute == 'bias' else 'gain'}"
-    if attribute == "bias" or attribute.endswith("_bias"):
-        return "no_decay", "bias"
-    if isinstance(module, nn.Linear) and attribute == "weight":
-        return "decay", LINEAR_WEIGHT
-    return None
+def _transposed(model: nn.Module) -> set[torch.Tensor]:
+    return {param for param, own in holders_of(model).items() if (role := role_of(param, own)) and role.is_transposed}

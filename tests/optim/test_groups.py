@@ -1,3 +1,5 @@
+import ast
+
 import pytest
 import torch
 from torch import nn
@@ -192,30 +194,78 @@ class Scaled(nn.Module):
         self.temperature = nn.Parameter(torch.ones(()))
 
 
-def test_a_parameter_that_no_rule_covers_is_an_error_that_says_what_to_do():
-    message = (
-        r"^no rule says whether 'temperature' \(of Scaled, shape \(\)\) is decayed\. "
-        r"Say so: param_groups\(model, overrides=\{'temperature': 'decay' or 'no_decay'\}\)\.$"
-    )
-    with pytest.raises(ValueError, match=message):
-        param_groups(Scaled())
+def test_a_scalar_of_an_unknown_module_is_not_decayed_and_called_a_guess():
+    assignment = assign_groups(Scaled())
 
-    assert assign_groups(Scaled(), overrides={"temperature": "no_decay"}).groups["temperature"] == "no_decay"
+    assert assignment.groups["temperature"] == "no_decay"
+    assert assignment.reasons["temperature"] == "vector (guess: scalar in Scaled)"
 
 
-def test_fused_attention_of_torch_needs_one_override():
-    model = nn.MultiheadAttention(8, 2)
-    with pytest.raises(ValueError, match="'in_proj_weight' \\(of MultiheadAttention"):
+# ----- what no rule covers
+
+
+class Mixer(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.rates = nn.Parameter(torch.zeros(width, 3))
+        self.up = nn.Linear(width, width)
+
+
+class Mixed(nn.Module):
+    """Thirty layers with a parameter without a rule, one with its name elsewhere, one in a dictionary with odd keys."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([Mixer(4) for _ in range(30)])
+        self.rates = nn.Parameter(torch.zeros(2, 2))
+        self.odd = nn.ParameterDict({"a[0]": torch.zeros(2, 2)})
+
+
+def test_parameters_that_no_rule_covers_are_listed_by_pattern_in_one_error():
+    with pytest.raises(ValueError, match="no rule says") as caught:
+        param_groups(Mixed())
+
+    assert str(caught.value).splitlines() == [
+        "no rule says whether 32 parameters should be decayed:",
+        "  'rates' (1 parameter of Mixed, shape (2, 2))",
+        "  'layers.*.rates' (30 parameters of Mixer, shape (4, 3))",
+        "  'odd.a[[]0]' (1 parameter of ParameterDict, shape (2, 2))",
+        "Say so, with 'no_decay' where that is right: "
+        "overrides={'rates': 'decay', 'layers.*.rates': 'decay', 'odd.a[[]0]': 'decay'}",
+    ]
+
+
+@pytest.mark.parametrize("given", [{}, {"layers.1.*": "no_decay"}])
+@pytest.mark.parametrize("assign", [assign_groups, assign_matrices])
+def test_the_overrides_of_the_error_cover_everything_and_change_nothing_else(assign, given):
+    with pytest.raises(ValueError, match="no rule says") as caught:
+        assign(Mixed(), overrides=given)
+    pasted = ast.literal_eval(str(caught.value).rpartition("overrides=")[2])
+
+    assignment = assign(Mixed(), overrides=pasted)
+
+    assert pasted.items() >= given.items()
+    assert names_in(assignment, "decay") >= {"rates", "odd.a[0]", "layers.0.rates", "layers.29.rates"}
+    assert ("layers.1.rates" in names_in(assignment, "no_decay")) == bool(given)
+    assert assignment.reasons["layers.2.up.bias"] == "bias"
+
+
+def test_a_pattern_that_would_reach_further_gives_way_to_names():
+    model = nn.Module()
+    model.layers = nn.ModuleList([nn.Linear(2, 2), Mixer(4)])
+    for index, layer in enumerate(model.layers):
+        layer.rates = nn.Parameter(torch.zeros(4, 3)) if index else nn.Embedding(2, 2).weight
+    model.layers[0].rates._no_weight_decay = True
+
+    with pytest.raises(ValueError, match=r"'layers\.1\.rates' \(1 parameter of Mixer") as caught:
         assign_groups(model)
 
-    groups = assign_groups(model, overrides={"in_proj_weight": "decay"}).groups
+    assert "layers.*" not in str(caught.value)
 
-    assert groups == {
-        "in_proj_weight": "decay",
-        "in_proj_bias": "no_decay",
-        "out_proj.weight": "decay",
-        "out_proj.bias": "no_decay",
-    }
+
+def test_a_parameter_without_a_shape_is_refused():
+    with pytest.raises(ValueError, match=r"'0\.weight' has no shape yet.*Send one batch through the model first"):
+        param_groups(nn.Sequential(nn.LazyLinear(4)))
 
 
 # ----- the table
