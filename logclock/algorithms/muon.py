@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 
 from logclock.rules.averages import check_look_ahead
-from logclock.rules.linalg import newton_schulz
+from logclock.rules.linalg import fastest_dtype, newton_schulz
 from logclock.rules.slots import Count, Ema, NonNegativeSlot, PeakLr
 from logclock.rules.spec import Spec, algorithm
 from logclock.rules.stage import elementwise, matrix
@@ -27,6 +27,8 @@ def orthogonalized(update, *, num_iterations: int, row_blocks: int, scale_rule: 
     rows, cols = blocks.shape[-2:]
     scale = 0.2 * max(rows, cols) ** 0.5 if scale_rule == "match_rms_adamw" else max(1.0, rows / cols) ** 0.5
     dtype = torch.bfloat16 if iteration_dtype == "bfloat16" else None
+    if iteration_dtype == "auto" and update.dtype == torch.float32:
+        dtype = fastest_dtype(update.device.type)
     return newton_schulz(blocks, num_iterations=num_iterations, dtype=dtype).reshape(update.shape) * scale
 
 
@@ -73,8 +75,10 @@ class MuonSpec(Spec):
     num_iterations: Count = 5
     """Newton-Schulz steps."""
 
-    iteration_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of those steps; "float32" is float64 for float64 parameters."""
+    iteration_dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of those steps. "auto" is bfloat16 where the processor has units for it, by a timing once in a process, else
+    float32; both are float64 for float64 parameters. Give one of the two for a run that must not depend on the machine,
+    as the recipes do."""
 
     row_blocks: Count = 1
     """Equal parts of the rows that are matrices of their own, 3 for a fused QKV projection."""
@@ -86,7 +90,7 @@ class MuonSpec(Spec):
         check_look_ahead(self)
         rules = ("original", "match_rms_adamw")
         check(self.scale_rule in rules, "scale_rule", f"be one of {', '.join(rules)}", self.scale_rule)
-        dtypes = ("bfloat16", "float32")
+        dtypes = ("auto", "bfloat16", "float32")
         check(self.iteration_dtype in dtypes, "iteration_dtype", f"be one of {', '.join(dtypes)}", self.iteration_dtype)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:

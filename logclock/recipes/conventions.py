@@ -255,7 +255,13 @@ def _dana_star_mk4(lr: float, total_steps: int, kappa: float) -> Spec:
 def _muon(lr: float, total_steps: int, kappa: float) -> Spec:
     """Muon with the size of AdamW's updates (Moonlight), AdamW for the rest: the study's Muon."""
     decay = _constant_decay(total_steps)
-    return MuonSpec(lr=lr, scale_rule="match_rms_adamw", weight_decay=decay, decay_coupling="independent")
+    return MuonSpec(
+        lr=lr,
+        scale_rule="match_rms_adamw",
+        iteration_dtype="bfloat16",
+        weight_decay=decay,
+        decay_coupling="independent",
+    )
 
 
 def _muon_adana(lr: float, total_steps: int, kappa: float) -> Spec:
