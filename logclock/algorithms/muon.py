@@ -77,8 +77,8 @@ class MuonSpec(Spec):
 
     iteration_dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Of those steps. "auto" is bfloat16 where the processor has units for it, by a timing once in a process, else
-    float32; both are float64 for float64 parameters. Give one of the two for a run that must not depend on the machine,
-    as the recipes do."""
+    float32. "auto" and "float32" stay in float64 for float64 parameters. Name the dtype for a run that must not depend
+    on the machine, as the recipes do."""
 
     row_blocks: Count = 1
     """Equal parts of the rows that are matrices of their own, 3 for a fused QKV projection."""
