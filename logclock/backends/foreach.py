@@ -43,14 +43,11 @@ def run(
 
 
 def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
-    code = [
-        (step, batch.value(step.scalar) if isinstance(step, Instruction) else None)
-        for step in batch.program.segments[index].code
-    ]
+    code, per_tensor = batch.bound(index)
     names = [reduction.name for reduction in batch.program.segments[index].reductions]
     sums: dict[str, list[Any]] = {name: [0.0] * len(batch.params) for name in names}
     for group in _groups(batch):
-        _run_group(batch, code, group, sums, is_last=index == len(batch.program.segments) - 1)
+        _run_group(batch, code, per_tensor, group, sums, is_last=index == len(batch.program.segments) - 1)
     if batch.device.type != "cpu":  # a tensor without elements has had no piece
         zero = torch.zeros((), dtype=batch.dtype, device=batch.device)
         sums = {name: [zero + value for value in row] for name, row in sums.items()}
@@ -85,6 +82,7 @@ def _groups(batch: Batch) -> Iterator[list[tuple[int, slice]]]:
 def _run_group(
     batch: Batch,
     code: list[tuple[Any, Any]],
+    per_tensor: frozenset[int],
     group: list[tuple[int, slice]],
     sums: dict[str, list[Any]],
     *,
@@ -103,14 +101,12 @@ def _run_group(
         if batch.is_negated[i]:
             torch._foreach_neg_(slots[i])
     slots += [[] for _ in range(program.num_temporaries)]
-    for step, value in code:
+    for at, (step, value) in enumerate(code):
         if not isinstance(step, Instruction):
             for (tensor, _), x in zip(group, slots[step.input], strict=True):
                 sums[step.name][tensor] += REDUCTIONS[step.kind](x)
-        elif batch.is_per_tensor(step.scalar) or step.op not in OPERATIONS:
-            values = (
-                [value[tensor] for tensor, _ in group] if batch.is_per_tensor(step.scalar) else [value] * len(group)
-            )
+        elif at in per_tensor or step.op not in OPERATIONS:
+            values = [value[tensor] for tensor, _ in group] if at in per_tensor else [value] * len(group)
             if not slots[step.output]:
                 slots[step.output] = [torch.empty_like(x, dtype=batch.dtype) for x in slots[0]]
             for position, own in enumerate(values):

@@ -40,31 +40,28 @@ def run(
 
 def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
     program = batch.program
-    code = [
-        (step, batch.value(step.scalar) if isinstance(step, Instruction) else None)
-        for step in program.segments[index].code
-    ]
+    code, per_tensor = batch.bound(index)
+    written = [i for i, name in enumerate(program.operands) if name in program.written]
+    read = [program.is_read[name] for name in program.operands]
     is_last = index == len(program.segments) - 1
     sums: dict[str, list[Any]] = {reduction.name: [] for reduction in program.segments[index].reductions}
+    device, dtype = batch.device, batch.dtype
     for tensor, flats in enumerate(batch.flats):
-        own = [
-            (step, value[tensor] if isinstance(step, Instruction) and batch.is_per_tensor(step.scalar) else value)
-            for step, value in code
-        ]
-        numel, device, dtype = flats[0].numel(), batch.device, batch.dtype
+        own = code if not per_tensor else [(s, v[tensor] if at in per_tensor else v) for at, (s, v) in enumerate(code)]
+        numel = flats[0].numel()
         size = min(piece_size(device, program), max(numel, 1))
         converted = [i for i in range(len(flats)) if batch.converts(tensor, i)]
         buffers = {i: torch.empty(size, dtype=dtype, device=device) for i in converted}
         scratch = [torch.empty(size, dtype=dtype, device=device) for _ in range(program.num_temporaries)]
-        for name in sums:
-            sums[name].append(0.0)
+        for row in sums.values():
+            row.append(0.0)
         for piece in pieces(numel, size):
             views = [flat[piece] for flat in flats]
             length = piece.stop - piece.start
             slots = views + (scratch if length == size else [buffer[:length] for buffer in scratch])
             for i, buffer in buffers.items():
                 slots[i] = buffer[:length]
-                if program.is_read[program.operands[i]]:
+                if read[i]:
                     slots[i].copy_(views[i])
                 if batch.is_negated[i]:
                     torch.neg(slots[i], out=slots[i])
@@ -75,7 +72,7 @@ def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
                     sums[step.name][tensor] += REDUCTIONS[step.kind](slots[step.input])
             if is_last:
                 for i in buffers:
-                    if program.operands[i] in program.written:
+                    if i in written:
                         batch.store(tensor, i, piece, slots[i])
     return sums
 

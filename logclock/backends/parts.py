@@ -8,7 +8,7 @@ import torch
 
 from logclock.backends.matrices import run_matrices
 from logclock.backends.operands import compute_dtype, flat_operands, sums_over_shards, write_back
-from logclock.backends.program import NUMEL, Program, plan_of
+from logclock.backends.program import NUMEL, Instruction, Program, Reduction, plan_of
 from logclock.backends.scalars import Scalar
 from logclock.backends.storage import Rounding, element_numbers, write
 from logclock.rules import Rule
@@ -64,6 +64,17 @@ class Batch:
             ]
         return list(scalar({**self.scalars, **self.numbers}).unbind())
 
+    def bound(self, segment: int) -> tuple[list[tuple[Instruction | Reduction, Any]], frozenset[int]]:
+        """Return a segment's code with the values of its scalars, and at which positions there is one for each tensor."""
+        code: list[tuple[Instruction | Reduction, Any]] = []
+        per_tensor = set()
+        for step in self.program.segments[segment].code:
+            scalar = step.scalar if isinstance(step, Instruction) else None
+            if self.is_per_tensor(scalar):
+                per_tensor.add(len(code))
+            code.append((step, self.value(scalar)))
+        return code, frozenset(per_tensor)
+
     def converts(self, tensor: int, operand: int) -> bool:
         """Return whether an operand must be copied to be used in the arithmetic."""
         return self.flats[tensor][operand].dtype != self.dtype or self.is_negated[operand]
@@ -114,7 +125,7 @@ def run_parts(
     columns: dict[str, Sequence[torch.Tensor]] = {"param": params, "grad": grads}
     columns |= dict(zip(rule.state_names, states, strict=True))
     for name in plan.buffers:
-        columns[name] = [torch.zeros_like(param, dtype=compute_dtype(param)) for param in params]
+        columns[name] = [torch.empty_like(param, dtype=compute_dtype(param)) for param in params]
     for part in plan.parts:
         if isinstance(part, Program):
             _run_program(part, params, columns, scalars, run_segment, maximize=maximize, rounding=rounding)
