@@ -1,6 +1,7 @@
 """How does a whole rule run on many parameters? Part by part, with the numbers and buffers that pass between parts."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ class Batch:
     is_negated: tuple[bool, ...]
     rounding: Rounding | None = None
 
-    @property
+    @functools.cached_property
     def dtype(self) -> torch.dtype:
         """Of the arithmetic."""
         return compute_dtype(self.params[0])
