@@ -251,7 +251,8 @@ class ScheduledOptimizer(Optimizer):
             state["step"] = torch.zeros((), dtype=torch.float32)
             for name, declared in rule.states.items():
                 if declared.is_number:
-                    state[name] = torch.zeros((), dtype=torch.float32, device=param.device)
+                    exact = torch.float32 if param.device.type == "mps" else torch.float64
+                    state[name] = torch.zeros((), dtype=exact, device=param.device)
                     continue
                 chosen = formats[name]
                 dtype = torch.promote_types(param.dtype, torch.float32) if chosen is None else FORMATS[chosen].dtype

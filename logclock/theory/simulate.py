@@ -12,6 +12,7 @@ import numpy as np
 
 from logclock.algorithms import DanaSpec
 from logclock.backends.program import NUMEL, Instruction, Segment, trace
+from logclock.backends.scalars import Scalar
 from logclock.config import to_dict
 from logclock.records import content_hash
 from logclock.rules import Rule, Spec
@@ -331,14 +332,19 @@ class Lanes:
         for segment in self._program.segments:
             values |= self._run(segment, operands, values)
         for name, value in self._program.numbers:
-            self.numbers[name] = value(values) + np.zeros((len(grad), 1))
+            self.numbers[name] = _value(value, values) + np.zeros((len(grad), 1))
 
     def _run(self, segment: Segment, operands: list[Array], values: Mapping[str, Any]) -> dict[str, Array]:
         """Run a segment and return its reductions: columns with a row for each lane."""
         height, width = self._shape
         dtype = operands[0].dtype
         code = [
-            (step, _as_column(step.scalar(values), dtype) if isinstance(step, Instruction) and step.scalar else None)
+            (
+                step,
+                _as_column(_value(step.scalar, values), dtype)
+                if isinstance(step, Instruction) and step.scalar
+                else None,
+            )
             for step in segment.code
         ]
         sums = {reduction.name: np.zeros((len(operands[0]), 1)) for reduction in segment.reductions}
@@ -367,6 +373,35 @@ class Lanes:
             name: values[0] if values.count(values[0]) == len(values) else np.array(values)[:, None]
             for name, values in columns.items()
         }
+
+
+def _value(scalar: Scalar, values: Mapping[str, Any]) -> Any:
+    """Return the value of a scalar: a number, or a column with a row for each lane where lanes differ."""
+    if not any(isinstance(values[name], np.ndarray) for name in scalar.names()):
+        return scalar(values)
+    if scalar.op not in _ON_COLUMNS:
+        return scalar(values)  # a name
+    with np.errstate(all="ignore"):
+        return _ON_COLUMNS[scalar.op](*(_value(argument, values) for argument in scalar.arguments))
+
+
+_ON_COLUMNS: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "absolute": np.absolute,
+    "sign": np.sign,
+    "sqrt": np.sqrt,
+    "log": np.log,
+    "exp": np.exp,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "greater": lambda x, y: (x > y) * 1.0,
+    "greater_equal": lambda x, y: (x >= y) * 1.0,
+    "where": lambda condition, x, y: np.where(np.asarray(condition) != 0, x, y),
+}
 
 
 def _as_column(scalar: Any, dtype: Any) -> Any:

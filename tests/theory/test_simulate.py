@@ -6,8 +6,18 @@ import reference.adana
 import reference.dana_star
 import torch
 
-from logclock.algorithms import AdamwSpec, AdanaSpec, DanaMk4Spec, DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
+from logclock.algorithms import (
+    AdamwSpec,
+    AdanaSpec,
+    DanaMk4Spec,
+    DanaSpec,
+    DanaStarMk4Spec,
+    DanaStarSpec,
+    NormsgdSpec,
+    SgdSpec,
+)
 from logclock.backends import loop
+from logclock.rules import Cautious, CautiousDecay, ClipRms, Grams, Hyperball, ScheduleFree, TrustRatio
 from logclock.theory import (
     dana_constant,
     dana_decaying,
@@ -28,16 +38,27 @@ SPECS = {
     "dana-mk4": [DanaMk4Spec(lr=0.1, clip_snr=clip, weight_decay=0.1) for clip in (0.5, 2.0, None)],
     "dana-star": [DanaStarSpec(lr=0.1, kappa=kappa) for kappa in (0.5, 0.75, 1.0)],
     "dana-star-mk4": [DanaStarMk4Spec(lr=0.1, kappa=kappa, clip_snr=1.0) for kappa in (0.5, 0.75, 1.0)],
+    "normsgd": [NormsgdSpec(lr=lr, weight_decay=0.1) for lr in (0.1, 0.2, 0.3)],
+    "adamw under LAMB's ratio": [AdamwSpec(lr=lr, wrappers=(TrustRatio(),)) for lr in (0.1, 0.2, 0.3)],
+    "masked and clipped": [
+        AdanaSpec(lr=lr, weight_decay=0.1, apply=CautiousDecay(), wrappers=(Cautious(), ClipRms(bound=0.5)))
+        for lr in (0.1, 0.2, 0.3)
+    ],
+    "on a sphere": [DanaMk4Spec(lr=lr, apply=Hyperball(), wrappers=(Grams(),)) for lr in (0.1, 0.2, 0.3)],
+    "schedule-free": [AdamwSpec(lr=lr, ema1=1.0, wrappers=(ScheduleFree(),)) for lr in (0.1, 0.2, 0.3)],
 }
 
 
 def by_the_loop(spec, start, grads):
     """Run one lane on the reference backend of training."""
     param = torch.tensor(start)
-    states = [[torch.zeros_like(param)] for _ in spec.rule.state_names]
+    states = []
+    for state in spec.rule.states.values():
+        number = torch.zeros((), dtype=torch.float64)
+        states.append([number if state.is_number else param.clone() if state.init == "param" else param * 0])
     for t, grad in enumerate(grads, start=1):
         loop.run(spec.rule, [param], [torch.tensor(grad)], states, spec.scalars(t))
-    return [param.numpy(), *(state.numpy() for (state,) in states)]
+    return [param.numpy(), *(state.numpy() for (state,) in states if state.dim())]
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -89,7 +110,7 @@ def test_a_rule_is_rotation_invariant_if_a_rotated_run_is_the_run_rotated(name):
     rotated = by_the_loop(spec, start @ rotation.T, grads @ rotation.T)[0]
 
     assert is_rotation_invariant(spec.rule) == np.allclose(plain, rotated, rtol=1e-10)
-    assert is_rotation_invariant(spec.rule) == (name in ("sgd", "dana"))
+    assert is_rotation_invariant(spec.rule) == (name in ("sgd", "dana", "normsgd"))
 
 
 def test_the_eigenbasis_is_refused_to_rules_and_decays_that_it_would_change():
