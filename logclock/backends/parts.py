@@ -157,7 +157,7 @@ def _run_program(
             numbers[name] = row if batch.device.type == "cpu" else torch.stack(row)
     for name, value in program.numbers:
         for target, number in zip(columns[name], _for_each(batch.value(value), len(params)), strict=True):
-            target.copy_(torch.as_tensor(number))
+            target.copy_(number) if isinstance(number, torch.Tensor) else target.fill_(number)
     for position, name in enumerate(program.operands):
         if name in program.written:
             for param, own, flat in zip(params, operands, flats, strict=True):
