@@ -389,7 +389,7 @@ def data_get(
 
 def data_prepare(
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")],
-    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")],
+    out: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[OUT]", help_behavior_hint="")] = None,
     /,
     *,
     tokenizer: str = "bpe",
@@ -413,7 +413,8 @@ def data_prepare(
     Args:
         source: A corpus, a text or token file, a folder of them, a JSON, CSV, Parquet or Arrow file, or a Hugging Face
             dataset.
-        out: Directory to write; a bare name lies among the datasets of the data root, where data.dataset finds it.
+        out: Directory to write; a bare name lies among the datasets of the data root, where data.dataset finds it. If
+            not said, a name is made of source and tokenizer, such as notes-byte-257.
         tokenizer: bpe trains one on the text, byte takes bytes, anything else is a tokenizer.json. For token files
             without one, gpt2-like stands for the 50257 ids of GPT-2 and ids for --vocab-size of them; bits per byte are
             then not reported.
@@ -430,7 +431,9 @@ def data_prepare(
     """
     from logclock.data import data_root as default_root
     from logclock.data import prepare
+    from logclock.data.prepare import dataset_name
 
+    out = out or dataset_name(source, tokenizer, vocab_size)
     prepare(
         source,
         default_root(data_root) / "datasets" / out if Path(out).name == out else Path(out),

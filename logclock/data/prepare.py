@@ -20,10 +20,10 @@ from logclock.data.integrity import describe_file
 from logclock.data.packages import file_sha256
 from logclock.data.shards import MAX_VOCABULARY, ShardWriter
 from logclock.data.sources import TextSource, open_source
-from logclock.data.token_files import HOW, TokenSource, find_token_files, open_tokens
+from logclock.data.token_files import TokenSource, find_token_files, open_tokens
 from logclock.data.tokenize import BpeTokenizer, ByteTokenizer, IdTokenizer, Tokenizer, load_tokenizer, train_bpe
 
-__all__ = ["ensure_dataset", "prepare"]
+__all__ = ["dataset_name", "ensure_dataset", "prepare"]
 
 DEFAULT_BPE_VOCABULARY = 2048
 GPT2_VOCABULARY = 50257
@@ -102,7 +102,7 @@ def prepare(
         text = open_tokens(
             files,
             source,
-            tokenizer=wanted.for_tokens(files[0]),
+            tokenizer=wanted.ready,
             dtype=dtype,
             limit_bytes=limit_bytes,
             validation_fraction=validation_fraction,
@@ -164,6 +164,13 @@ def ensure_dataset(
     return _build(out, text, wanted, settings, progress)
 
 
+def dataset_name(source: str, tokenizer: str, vocab_size: int | None) -> str:
+    """Return what a dataset is called if the user does not say: SOURCE-TOKENIZER-VOCABULARY."""
+    size = KNOWN_VOCABULARIES.get(tokenizer, DEFAULT_BPE_VOCABULARY if tokenizer == "bpe" else None)
+    name = Path(source).expanduser().absolute().name.partition(".")[0] or "dataset"
+    return "-".join(str(part) for part in (name, Path(tokenizer).stem, vocab_size or size) if part)
+
+
 @dataclass(frozen=True, slots=True)
 class _WantedTokenizer:
     """What tokenizer was asked for, as plain data, and the tokenizer unless it is to be trained on the text."""
@@ -177,12 +184,6 @@ class _WantedTokenizer:
             return self.ready
         progress(f"training a byte-level BPE of {self.settings['vocab_size']} ids")
         return train_bpe(texts, vocab_size=self.settings["vocab_size"])
-
-    def for_tokens(self, path: Path) -> Tokenizer:
-        """Return the tokenizer that made a token file; there is no text to train one on."""
-        if self.ready is None:
-            raise ValueError(f"{path} holds token ids, no text on which 'bpe' could be trained. {HOW}.")
-        return self.ready
 
 
 def _wanted_tokenizer(
@@ -235,7 +236,9 @@ def _token_files(source: str | Path, wanted: _WantedTokenizer, dtype: str | None
     if isinstance(source, str) and source in CORPORA:
         files = []
     elif (Path(source).expanduser() / "dataset.json").is_file():
-        raise ValueError(f"{source} is a dataset already. Train on it: `--set data.dataset={source}/.`.")
+        raise ValueError(
+            f"{source} is a dataset already. Train on it: `--set data.dataset={Path(source).expanduser().absolute()}`."
+        )
     else:
         files = find_token_files(source, is_declared=dtype is not None or isinstance(wanted.ready, IdTokenizer))
     if not files and dtype is not None:
@@ -280,8 +283,8 @@ def _build(
 ) -> Path:
     left_out: Counter[str] = Counter()
     if isinstance(source, TokenSource):
-        tokenizer = wanted.for_tokens(source.files[0].path)
-        documents = source.documents(tokenizer)
+        tokenizer = source.tokenizer
+        documents = source.documents()
         progress(f"copying the tokens of {source.place}, {tokenizer.vocab_size} ids")
     else:
         tokenizer = wanted.make(_training_texts(source, wanted.settings.get("tokenizer_bytes", 0)), progress)

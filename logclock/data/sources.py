@@ -22,7 +22,7 @@ from logclock.data.file_kinds import (
     format_suffix,
 )
 from logclock.data.readers import DEFAULT_COLUMN, has_column, read_documents, read_json_lines, reader_of
-from logclock.data.token_files import HOW, find_token_files
+from logclock.data.token_files import find_token_files, open_tokens
 
 __all__ = ["TextSource", "open_source"]
 
@@ -123,8 +123,8 @@ def _looks_like_hub(name: str) -> bool:
 
 
 def _refuse_tokens(path: Path) -> None:
-    if find_token_files(path, is_declared=False):
-        raise ValueError(f"{path} holds token ids, no text. {HOW}.")
+    if files := find_token_files(path, is_declared=False):
+        open_tokens(files, path, tokenizer=None)  # raises, saying what the files are
 
 
 def _limited(

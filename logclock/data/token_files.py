@@ -88,50 +88,52 @@ class TokenSource:
     Args:
         description: Plain data that says what this is.
         files: Where the ids are.
+        tokenizer: What made them.
         place: How errors call it.
     """
 
     description: dict[str, Any]
     files: Sequence[TokenFile]
+    tokenizer: Tokenizer
     place: str
 
-    def documents(self, tokenizer: Tokenizer) -> Iterator[tuple[bool, np.ndarray]]:
+    def documents(self) -> Iterator[tuple[bool, np.ndarray]]:
         """Yield (belongs to validation, ids with their end-of-text).
 
         Raises:
             ValueError: An id is outside the vocabulary.
         """
         if self.description["validation_fraction"] is None:
-            yield from self._as_split(tokenizer)
+            yield from self._as_split()
             return
         threshold = self.description["validation_fraction"] * 2.0**64
         left = self.description["limit_bytes"]
-        num_bytes = None if left is None else tokenizer.token_bytes()
-        for ids in self._cut(tokenizer):
+        num_bytes = None if left is None else self.tokenizer.token_bytes()
+        for ids in self._cut():
             digest = hashlib.sha256(ids.astype("<u4").tobytes()).digest()
             is_validation = int.from_bytes(digest[:8], "big") < threshold
             if num_bytes is not None and not is_validation:
                 left -= int(num_bytes[ids].sum())
                 if left < 0:
                     return
-            if tokenizer.end_of_text is not None:
-                ids = np.append(ids, ids.dtype.type(tokenizer.end_of_text))
+            if self.tokenizer.end_of_text is not None:
+                ids = np.append(ids, ids.dtype.type(self.tokenizer.end_of_text))
             yield is_validation, ids
 
-    def _as_split(self, tokenizer: Tokenizer) -> Iterator[tuple[bool, np.ndarray]]:
+    def _as_split(self) -> Iterator[tuple[bool, np.ndarray]]:
         for file in self.files:
-            for tokens in file.blocks(tokenizer.vocab_size):
+            for tokens in file.blocks(self.tokenizer.vocab_size):
                 yield bool(file.is_validation), tokens
 
-    def _cut(self, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+    def _cut(self) -> Iterator[np.ndarray]:
         """Yield documents without their end-of-text, and without empty ones.
 
         A stream with less than a hundred ends of text is also cut at a hundredth of its length.
         """
-        end, longest = tokenizer.end_of_text, self._longest_document(tokenizer)
+        end, longest = self.tokenizer.end_of_text, self._longest_document()
         waiting = np.empty(0, dtype=self.files[0].dtype)
         for file in self.files:
-            for block in file.blocks(tokenizer.vocab_size):
+            for block in file.blocks(self.tokenizer.vocab_size):
                 tokens = np.concatenate([waiting, block])
                 ends = np.flatnonzero(tokens == end) if end is not None else np.empty(0, dtype=np.int64)
                 starts = [0, *(ends + 1)]
@@ -143,12 +145,12 @@ class TokenSource:
                     waiting = waiting[longest:]
         yield from _pieces(waiting, longest)
 
-    def _longest_document(self, tokenizer: Tokenizer) -> int:
+    def _longest_document(self) -> int:
         num_ends = 0
-        for block in (block for file in self.files for block in file.blocks(tokenizer.vocab_size)):
-            if tokenizer.end_of_text is None:
+        for block in (block for file in self.files for block in file.blocks(self.tokenizer.vocab_size)):
+            if self.tokenizer.end_of_text is None:
                 break
-            num_ends += int(np.count_nonzero(block == tokenizer.end_of_text))
+            num_ends += int(np.count_nonzero(block == self.tokenizer.end_of_text))
             if num_ends >= DOCUMENTS_AT_LEAST:
                 return BLOCK_TOKENS
         num_tokens = sum(file.num_tokens for file in self.files)
@@ -202,7 +204,7 @@ def open_tokens(
     paths: Sequence[Path],
     source: str | Path,
     *,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     dtype: str | None = None,
     limit_bytes: int | None = None,
     validation_fraction: float | None = None,
@@ -210,11 +212,13 @@ def open_tokens(
     """Check what the files are and how they are split; see `prepare` for the arguments.
 
     Raises:
-        ValueError: A file is something else or damaged, or an option has no effect.
+        ValueError: A file is something else or damaged, no tokenizer is known, or an option has no effect.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     files = [_token_file(path, dtype) for path in paths]
+    if tokenizer is None:
+        raise ValueError(f"{source} holds token ids, no text. {HOW}.")
     sides = {file.is_validation for file in files}
     has_split = len(files) > 1 and sides >= {True, False}
     if has_split and None in sides:
@@ -241,7 +245,7 @@ def open_tokens(
         "limit_bytes": limit_bytes,
         "validation_fraction": None if has_split else share,
     }
-    return TokenSource(description, files, str(source))
+    return TokenSource(description, files, tokenizer, str(source))
 
 
 def _side(path: Path) -> bool | None:
