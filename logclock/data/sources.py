@@ -209,8 +209,12 @@ def _local_source(
             for file in files
             for text in _without_null(read_documents(file, column or DEFAULT_COLUMN, document_chars), left_out)
         )
-        yield from _limited(_hash_split(texts, share), limit_bytes, left_out)
-        if _files_digest(path, files) != description["files_sha256"]:
+        try:
+            yield from _limited(_hash_split(texts, share), limit_bytes, left_out)
+            is_same = _files_digest(path, files) == description["files_sha256"]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error.filename} is gone since {path} was listed. Start again.") from None
+        if not is_same:
             raise ValueError(f"{path} changed while it was read. Start again when nothing writes there any more.")
 
     return TextSource(description, read, str(path))
@@ -218,10 +222,7 @@ def _local_source(
 
 def _files_digest(path: Path, files: list[Path]) -> str:
     """Hash names, sizes and times of change: enough to notice another source without reading it."""
-    try:
-        stats = [(file, file.stat()) for file in files]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error.filename} is gone since {path} was listed. Start again.") from None
+    stats = [(file, file.stat()) for file in files]
     facts = [[file.relative_to(path.parent).as_posix(), stat.st_size, stat.st_mtime_ns] for file, stat in stats]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
