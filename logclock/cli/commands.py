@@ -48,6 +48,7 @@ def train(
     assignments: Assignments = (),
     out: Path = Path("runs/train"),
     resume: bool = True,
+    verify: bool = False,
     data_root: Location = None,
     progress: Progress = "auto",
 ) -> int:
@@ -67,6 +68,7 @@ def train(
         assignments: Changes, such as `optimizer.lr=1e-3 log_interval=50`; `logclock show` lists every path.
         out: Directory of the study: ledger.jsonl, and the run's files under runs/.
         resume: Go on from the latest checkpoint; otherwise start over.
+        verify: Read the whole dataset and compare it with its hashes; otherwise a few blocks of it.
         data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
         progress: How progress shows; auto is live on a terminal and plain elsewhere.
     """
@@ -78,7 +80,7 @@ def train(
     ensure_named_dataset(resolved, root=data_root, message=print)
     with open_display(progress) as display:
         record = run_training(
-            resolved, out=out, resume=resume, data_root=data_root, display=display, command=_command()
+            resolved, out=out, resume=resume, data_root=data_root, display=display, command=_command(), verify=verify
         )
     loss = record.metrics.get("final_validation_loss")
     told = [record.status, record.reason or (f"validation loss {loss:.4f}" if loss is not None else "")]
@@ -387,7 +389,7 @@ def data_get(
 
 def data_prepare(
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")],
-    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")],
+    out: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[OUT]", help_behavior_hint="")] = None,
     /,
     *,
     tokenizer: str = "bpe",
@@ -397,27 +399,41 @@ def data_prepare(
     split: Text = None,
     limit_bytes: Int = None,
     validation_fraction: Float = None,
+    dtype: Annotated[Literal["uint16", "uint32"] | None, tyro.conf.arg(metavar="TYPE", help_behavior_hint="")] = None,
+    end_of_text: Int = None,
     data_root: Location = None,
     force: bool = False,
 ) -> int:
-    """Turn text into a dataset of token shards.
+    """Turn text, or token ids of other programs, into a dataset of token shards.
+
+    Text files, JSON, CSV, Parquet and Arrow are told apart by name and content; .gz and .zst are read through. Token
+    files are those of llm.c and nanoGPT (.bin) and numpy arrays (.npy): give a folder to keep its train and val apart,
+    and the tokenizer that made them.
 
     Args:
-        source: A corpus, a text file, a folder, a JSONL or Parquet file, or a Hugging Face dataset.
-        out: Directory to write; a bare name lies among the datasets of the data root, where data.dataset finds it.
-        tokenizer: bpe trains one on the text, byte takes bytes, anything else is a tokenizer.json.
-        vocab_size: For bpe, end-of-text included; 2048 if not said.
-        column: Where the text stands in JSONL, Parquet and Hugging Face rows; text if not said.
+        source: A corpus, a text or token file, a folder of them, a JSON, CSV, Parquet or Arrow file, or a Hugging Face
+            dataset.
+        out: Directory to write; a bare name lies among the datasets of the data root, where data.dataset finds it. If
+            not said, a name is made of source and tokenizer, such as notes-byte-257.
+        tokenizer: bpe trains one on the text, byte takes bytes, anything else is a tokenizer.json. For token files
+            without one, gpt2-like stands for the 50257 ids of GPT-2 and ids for --vocab-size of them; bits per byte are
+            then not reported.
+        vocab_size: For bpe, end-of-text included, 2048 if not said; for ids, their number.
+        column: Where the text stands in tables and Hugging Face rows; text if not said.
         subset: Configuration of a Hugging Face dataset, such as sample-10BT.
         split: Split of a Hugging Face dataset; train if not said.
         limit_bytes: Stop before the training text exceeds this.
         validation_fraction: Share of the documents to hold out.
+        dtype: How token files without a header, such as those of nanoGPT, store an id, uint16 or uint32.
+        end_of_text: For ids, the id that ends a document.
         data_root: Where corpora and datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
         force: Replace what is there.
     """
     from logclock.data import data_root as default_root
     from logclock.data import prepare
+    from logclock.data.prepare import dataset_name
 
+    out = out or dataset_name(source, tokenizer, vocab_size)
     prepare(
         source,
         default_root(data_root) / "datasets" / out if Path(out).name == out else Path(out),
@@ -428,8 +444,34 @@ def data_prepare(
         split=split,
         limit_bytes=limit_bytes,
         validation_fraction=validation_fraction,
+        dtype=dtype,
+        end_of_text=end_of_text,
         root=data_root,
         force=force,
+    )
+    return 0
+
+
+def data_verify(
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")], /, *, data_root: Location = None
+) -> int:
+    """Read a whole dataset and compare it with the hashes of when it was prepared.
+
+    Runs do this with sizes, times of change and a few blocks; `train --verify` as a whole.
+
+    Args:
+        dataset: Name under the data root, or a path, as in data.dataset.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+    """
+    from logclock.data import Dataset
+    from logclock.data import data_root as default_root
+
+    opened = Dataset.open(
+        Path(dataset) if "/" in dataset else default_root(data_root) / "datasets" / dataset, verify=True
+    )
+    print(
+        f"{opened.directory} is as it was written: {len(opened.train)} training and {len(opened.validation)} "
+        f"validation tokens, fingerprint {opened.fingerprint}"
     )
     return 0
 
@@ -447,7 +489,7 @@ def data_list(*, data_root: Location = None) -> int:
 
 
 def data() -> int:
-    """Get corpora and prepare datasets: data get, data prepare, data list."""
+    """Get corpora and prepare datasets: data get, data prepare, data list, data verify."""
     raise AssertionError("entry.main hands `data ...` to DATA_COMMANDS")
 
 
@@ -468,7 +510,12 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "plrf": plrf,
 }
 
-DATA_COMMANDS: dict[str, Callable[..., int]] = {"get": data_get, "prepare": data_prepare, "list": data_list}
+DATA_COMMANDS: dict[str, Callable[..., int]] = {
+    "get": data_get,
+    "prepare": data_prepare,
+    "list": data_list,
+    "verify": data_verify,
+}
 
 
 def _resolved(

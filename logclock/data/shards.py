@@ -9,6 +9,7 @@ reach an embedding. Checking what is read costs microseconds per batch and needs
 """
 
 import bisect
+import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +32,8 @@ MAX_SHARD_TOKENS = 2**31 - 1  # the count in the header is an int32
 REMEDY = "Make the dataset again: `logclock data prepare SOURCE OUT --force`."
 
 
-def write_shard(path: str | Path, tokens: np.ndarray, *, vocab_size: int) -> None:
-    """Write one shard, atomically.
+def write_shard(path: str | Path, tokens: np.ndarray, *, vocab_size: int) -> str:
+    """Write one shard, atomically, and return the sha256 of what was to be written, in hex.
 
     Raises:
         ValueError: There are no tokens or too many, one is outside the vocabulary, or the vocabulary needs more than
@@ -48,7 +49,9 @@ def write_shard(path: str | Path, tokens: np.ndarray, *, vocab_size: int) -> Non
     _check_tokens(tokens, vocab_size, path)
     header = np.zeros(HEADER_INTS, dtype=HEADER_TYPE)
     header[:3] = MAGIC, VERSION, len(tokens)
-    write_atomically(path, header.tobytes() + tokens.astype(TOKEN_TYPE).tobytes())
+    content = header.tobytes() + tokens.astype(TOKEN_TYPE).tobytes()
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 class ShardWriter:
@@ -73,6 +76,7 @@ class ShardWriter:
         self.directory, self.prefix = directory, prefix
         self.vocab_size, self.shard_tokens = vocab_size, shard_tokens
         self.paths: list[Path] = []
+        self.sha256s: list[str] = []
         self.num_tokens = 0
         self._waiting = np.empty(shard_tokens, dtype=TOKEN_TYPE)
         self._num_waiting = 0
@@ -107,7 +111,7 @@ class ShardWriter:
 
     def _flush(self) -> None:
         path = self.directory / f"{self.prefix}_{len(self.paths):06d}.bin"
-        write_shard(path, self._waiting[: self._num_waiting], vocab_size=self.vocab_size)
+        self.sha256s.append(write_shard(path, self._waiting[: self._num_waiting], vocab_size=self.vocab_size))
         self.paths.append(path)
         self._num_waiting = 0
 

@@ -16,18 +16,22 @@ from typing import Any
 from logclock.config import closest
 from logclock.data.corpora import CORPORA, get_corpus, read_manifest
 from logclock.data.extract import text_digest, validation_share
+from logclock.data.file_kinds import (
+    READ_SUFFIXES,
+    TOKEN_SUFFIXES,
+    format_suffix,
+)
+from logclock.data.readers import DEFAULT_COLUMN, has_column, read_documents, read_json_lines, reader_of
+from logclock.data.token_files import find_token_files, open_tokens
 
 __all__ = ["TextSource", "open_source"]
 
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".rst")
-TABLE_SUFFIXES = (".jsonl", ".parquet")
 DOCUMENT_CHARS = 8_000
 MIN_DOCUMENT_CHARS = 500
 DOCUMENTS_AT_LEAST = 100
-LINE_CHARS = 1 << 16
 LOCAL_ALTERNATIVES = (
     "Local alternatives: a corpus by name ('essentials', 'stdlib', 'synthetic'), a text file, a folder of text files, "
-    "or a JSONL or Parquet file downloaded before."
+    "or a JSON, Parquet or Arrow file downloaded before."
 )
 
 Progress = Callable[[str], None]
@@ -39,13 +43,21 @@ class TextSource:
 
     Args:
         description: Plain data that says what this is; equal descriptions mean equal documents.
-        documents: Reads from the start, yielding (belongs to validation, text).
+        read: Reads from the start, yielding (belongs to validation, text) and counting what it leaves out.
         place: How errors call it.
     """
 
     description: dict[str, Any]
-    documents: Callable[[], Iterator[tuple[bool, str]]]
+    read: Callable[[Counter[str]], Iterator[tuple[bool, str]]]
     place: str
+
+    def documents(self, left_out: Counter[str] | None = None) -> Iterator[tuple[bool, str]]:
+        """Read from the start, yielding (belongs to validation, text).
+
+        Args:
+            left_out: Counts the records without text (`null`) and the blank ones (`blank`).
+        """
+        return self.read(Counter() if left_out is None else left_out)
 
 
 def open_source(
@@ -75,10 +87,13 @@ def open_source(
         _reject(name, "a corpus has its own columns and split", options)
         return _corpus_source(path, limit_bytes)
     if path.is_dir() or path.is_file():
+        _refuse_tokens(path)
         _reject(name, "it is a local file or folder", {"subset": subset, "split": split})
         return _local_source(path, column, limit_bytes, validation_fraction, progress)
+    if path.exists():
+        raise ValueError(f"{name} is neither a file nor a folder; text is read more than once. Write it into a file.")
     if isinstance(source, str) and _looks_like_hub(name):
-        return _hub_source(name, column or "text", subset, split or "train", limit_bytes, validation_fraction)
+        return _hub_source(name, column or DEFAULT_COLUMN, subset, split or "train", limit_bytes, validation_fraction)
     matches = closest(name, CORPORA)
     hint = f" Did you mean the corpus {matches[0]!r}?" if matches else ""
     raise FileNotFoundError(
@@ -103,15 +118,23 @@ def _reject(name: str, reason: str, options: dict[str, Any]) -> None:
 
 
 def _looks_like_hub(name: str) -> bool:
-    suffixes = (*TEXT_SUFFIXES, *TABLE_SUFFIXES)
-    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)) and not name.endswith(suffixes)
+    is_file_name = format_suffix(name) in (*READ_SUFFIXES, *TOKEN_SUFFIXES)
+    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)) and not is_file_name
 
 
-def _limited(texts: Iterator[tuple[bool, str]], limit_bytes: int | None) -> Iterator[tuple[bool, str]]:
+def _refuse_tokens(path: Path) -> None:
+    if files := find_token_files(path, is_declared=False):
+        open_tokens(files, path, tokenizer=None)  # raises, saying what the files are
+
+
+def _limited(
+    texts: Iterator[tuple[bool, str]], limit_bytes: int | None, left_out: Counter[str]
+) -> Iterator[tuple[bool, str]]:
     """Make every text encodable, leave out blank ones, and stop before training exceeds the limit."""
     left = limit_bytes
     for is_validation, raw in texts:
         if not raw.strip():
+            left_out["blank"] += 1
             continue
         # JSON can hold half a surrogate pair, which has no UTF-8 form; it becomes "?".
         text = raw.encode("utf-8", "replace").decode("utf-8")
@@ -122,18 +145,30 @@ def _limited(texts: Iterator[tuple[bool, str]], limit_bytes: int | None) -> Iter
         yield is_validation, text
 
 
+def _without_null(texts: Iterator[str | None], left_out: Counter[str]) -> Iterator[str]:
+    for text in texts:
+        if text is None:
+            left_out["null"] += 1
+        else:
+            yield text
+
+
 def _corpus_source(directory: Path, limit_bytes: int | None) -> TextSource:
     """Keep the corpus's own split."""
     read_manifest(directory)
 
-    def documents() -> Iterator[tuple[bool, str]]:
+    def read(left_out: Counter[str]) -> Iterator[tuple[bool, str]]:
         for part, is_validation in (("val.jsonl", True), ("train.jsonl", False)):
-            for text in _read_jsonl(directory / part, "text"):
+            if not (directory / part).is_file():
+                raise FileNotFoundError(f"{directory / part} is missing. Build the corpus again with force.")
+            for text in _without_null(read_json_lines(directory / part, DEFAULT_COLUMN), left_out):
                 yield is_validation, text
 
     manifest_sha256 = hashlib.sha256((directory / "MANIFEST.json").read_bytes()).hexdigest()
     description = {"kind": "corpus", "manifest_sha256": manifest_sha256, "limit_bytes": limit_bytes}
-    return TextSource(description, lambda: _limited(documents(), limit_bytes), f"the corpus {directory}")
+    return TextSource(
+        description, lambda left_out: _limited(read(left_out), limit_bytes, left_out), f"the corpus {directory}"
+    )
 
 
 def _hash_split(texts: Iterator[str], fraction: float) -> Iterator[tuple[bool, str]]:
@@ -149,10 +184,12 @@ def _hash_split(texts: Iterator[str], fraction: float) -> Iterator[tuple[bool, s
 def _local_source(
     path: Path, column: str | None, limit_bytes: int | None, fraction: float | None, progress: Progress
 ) -> TextSource:
-    files = _list_files(path, progress)
-    tables = [file for file in files if file.suffix in TABLE_SUFFIXES]
+    files = _list_files(path, column or DEFAULT_COLUMN, progress)
+    tables = [file for file in files if reader_of(file) is not None]
     if column is not None and not tables:
-        raise ValueError(f"column={column!r} has no effect on {path}: it holds no JSONL or Parquet file. Leave it out.")
+        raise ValueError(
+            f"column={column!r} has no effect on {path}: it holds no JSON, CSV, Parquet or Arrow file. Leave it out."
+        )
     num_bytes = min(sum(file.stat().st_size for file in files), limit_bytes or 2**63)
     share = validation_share(num_bytes) if fraction is None else fraction
     # Little text is cut finer, so that a random share of its documents is not by chance none.
@@ -161,16 +198,26 @@ def _local_source(
         "kind": "local",
         "num_files": len(files),
         "files_sha256": _files_digest(path, files),
-        "column": (column or "text") if tables else None,
+        "column": (column or DEFAULT_COLUMN) if tables else None,
         "limit_bytes": limit_bytes,
         "validation_fraction": share,
     }
 
-    def texts() -> Iterator[str]:
-        for file in files:
-            yield from _read_file(file, column or "text", document_chars)
+    def read(left_out: Counter[str]) -> Iterator[tuple[bool, str]]:
+        texts = (
+            text
+            for file in files
+            for text in _without_null(read_documents(file, column or DEFAULT_COLUMN, document_chars), left_out)
+        )
+        try:
+            yield from _limited(_hash_split(texts, share), limit_bytes, left_out)
+            is_same = _files_digest(path, files) == description["files_sha256"]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error.filename} is gone since {path} was listed. Start again.") from None
+        if not is_same:
+            raise ValueError(f"{path} changed while it was read. Start again when nothing writes there any more.")
 
-    return TextSource(description, lambda: _limited(_hash_split(texts(), share), limit_bytes), str(path))
+    return TextSource(description, read, str(path))
 
 
 def _files_digest(path: Path, files: list[Path]) -> str:
@@ -180,99 +227,41 @@ def _files_digest(path: Path, files: list[Path]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _list_files(path: Path, progress: Progress) -> list[Path]:
+def _list_files(path: Path, column: str, progress: Progress) -> list[Path]:
     """Return the file itself, or the readable files below a folder in the order of their names."""
     if path.is_file():
         if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty. Give a file with text in it.")
         return [path]
-    known = (*TEXT_SUFFIXES, *TABLE_SUFFIXES)
     found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        file for file in path.rglob("*") if not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
-    files = [file for file in found if file.suffix in known and file.stat().st_size]
+    left_out = {file: reason for file in found if (reason := _why_left_out(file, column))}
+    files = [file for file in found if file not in left_out and file.is_file() and file.stat().st_size]
     if not files:
+        others = sum(file.is_file() for file in found)
         raise ValueError(
-            f"{path} holds no text: looked for files ending in {', '.join(known)}, found {len(found)} others."
+            f"{path} holds no text: looked for files ending in {', '.join(READ_SUFFIXES)} (also with .gz or .zst), "
+            f"found {others} others."
         )
-    skipped = Counter(file.suffix or "no suffix" for file in found if file.suffix not in known)
-    if skipped:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
+    if left_out:
+        kinds = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(left_out.values()).items()))
         progress(f"reading {len(files)} files of {path}, leaving out {kinds}")
     return files
 
 
-def _read_file(path: Path, column: str, document_chars: int) -> Iterator[str]:
-    if path.suffix == ".jsonl":
-        return _read_jsonl(path, column)
-    if path.suffix == ".parquet":
-        return _read_parquet(path, column)
-    return _read_text(path, document_chars)
-
-
-def _read_text(path: Path, document_chars: int) -> Iterator[str]:
-    """Cut a text file into documents of about `document_chars`, at blank lines where there are any.
-
-    A document ends at the first blank line after that many characters, or at the first line end after twice as many.
-    Joined again, the documents are the file.
-    """
-    lines: list[str] = []
-    size = 0
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            while line := file.readline(LINE_CHARS):  # a file without line ends comes in pieces
-                lines.append(line)
-                size += len(line)
-                if size >= 2 * document_chars or (size >= document_chars and not line.strip()):
-                    yield "".join(lines)
-                    lines, size = [], 0
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text: {error.reason} at byte {error.start} of a block. Convert it, for example with "
-            f"`iconv -t UTF-8`, or leave it out."
-        ) from None
-    if lines:
-        yield "".join(lines)
-
-
-def _read_jsonl(path: Path, column: str) -> Iterator[str]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing. Build the corpus again with force.")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error}. Mend or remove the line.") from None
-            if not isinstance(record, dict) or not isinstance(record.get(column), str):
-                has = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-                raise ValueError(f"{path}, line {number} has no text under {column!r}, only: {has}. Choose the column.")
-            yield record[column]
-
-
-def _read_parquet(path: Path, column: str) -> Iterator[str]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(f"reading {path} needs pyarrow: pip install 'logclock[hub]'.") from error
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from None
-    with file:
-        names = file.schema_arrow.names
-        if column not in names:
-            raise ValueError(f"{path} has no column {column!r}, only: {', '.join(names)}. Choose the column.")
-        for batch in file.iter_batches(batch_size=256, columns=[column]):
-            for value in batch.column(0).to_pylist():
-                if value is not None and not isinstance(value, str):
-                    raise ValueError(f"{path}: column {column!r} holds {type(value).__name__}, not text.")
-                yield value or ""
+def _why_left_out(file: Path, column: str) -> str:
+    """Return why a file of a folder is not read, in a word or two; "" if it is, or is a folder or empty."""
+    if file.is_symlink() and (file.is_dir() or not file.exists()):
+        return "linked folders" if file.is_dir() else "broken links"
+    if not file.is_file() or not file.stat().st_size:
+        return ""
+    suffix = format_suffix(file)
+    if suffix not in READ_SUFFIXES:
+        return file.suffix.lower() or "no suffix"
+    if suffix == ".json" and not has_column(file, column):
+        return f".json without {column!r}"
+    return ""
 
 
 def _hub_source(
@@ -290,15 +279,15 @@ def _hub_source(
         "validation_fraction": share,
     }
 
-    def texts() -> Iterator[str]:
+    def texts() -> Iterator[str | None]:
         for row in _stream_rows(name, subset, split):
-            if not isinstance(row.get(column), str):
+            if column not in row or not isinstance(row[column], str | None):
                 raise ValueError(f"{name} has no text under {column!r}, only: {', '.join(row)}. Choose the column.")
             yield row[column]
 
     return TextSource(
         description,
-        lambda: _limited(_hash_split(texts(), share), limit_bytes),
+        lambda left_out: _limited(_hash_split(_without_null(texts(), left_out), share), limit_bytes, left_out),
         f"the Hugging Face dataset {name}",
     )
 

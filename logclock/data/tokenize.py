@@ -1,6 +1,7 @@
 """How does text become token ids and back, and how many bytes does each id stand for?
 
-Two tokenizers with one small interface. Ids of both are contiguous, cover every byte, and leave no text out.
+Two tokenizers with one small interface, and one of which only the ids are known. Both cover every byte and leave no
+text out.
 
 | | ids | end-of-text |
 |---|---|---|
@@ -14,6 +15,7 @@ import functools
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,20 @@ from typing import Any
 import numpy as np
 
 from logclock.data.atomic import write_atomically
+from logclock.data.lossless import byte_characters, failed_probes, lossy_settings, missing_bytes, probe_texts
 
-__all__ = ["END_OF_TEXT", "BpeTokenizer", "ByteTokenizer", "Tokenizer", "load_tokenizer", "train_bpe"]
+__all__ = ["END_OF_TEXT", "BpeTokenizer", "ByteTokenizer", "IdTokenizer", "Tokenizer", "load_tokenizer", "train_bpe"]
 
 END_OF_TEXT = "<|endoftext|>"
 MIN_BPE_VOCABULARY = 257
+CONVERT = (
+    "Wanted is a tokenizer.json as Hugging Face `tokenizers` writes it: `AutoTokenizer.from_pretrained(NAME)"
+    ".save_pretrained(FOLDER)` makes one of most models."
+)
+NO_TEXT = (
+    "only the number of ids is known of this tokenizer, not what text they stand for. Give the tokenizer.json with "
+    "which the tokens were made."
+)
 
 
 class Tokenizer(ABC):
@@ -33,11 +44,11 @@ class Tokenizer(ABC):
 
     Attributes:
         vocab_size: Number of ids; every id is below it.
-        end_of_text: The id that follows every document in a dataset.
+        end_of_text: The id that follows every document in a dataset; None if the vocabulary has none.
     """
 
     vocab_size: int
-    end_of_text: int
+    end_of_text: int | None
 
     @property
     def dtype(self) -> type[np.unsignedinteger]:
@@ -56,8 +67,11 @@ class Tokenizer(ABC):
     def to_json(self) -> str:
         """Return the whole tokenizer as the text of its `tokenizer.json`."""
 
-    def token_bytes(self) -> np.ndarray:
-        """Return, for each id, the number of UTF-8 bytes it stands for: what bits per byte divide by."""
+    def token_bytes(self) -> np.ndarray | None:
+        """Return, for each id, the number of UTF-8 bytes it stands for: what bits per byte divide by.
+
+        None if nothing is known of the text.
+        """
         return np.array([len(spelling) for spelling in self.token_spellings()], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -101,54 +115,137 @@ class ByteTokenizer(Tokenizer):
 class BpeTokenizer(Tokenizer):
     """A byte-level byte-pair encoding, as Hugging Face `tokenizers` trains and stores it.
 
+    Accepted is what gives every text back, the same way every time; see `lossless`. Truncation, padding and dropout do
+    not belong to a dataset and are switched off, as `switched_off` tells.
+
     Args:
         text: The content of a `tokenizer.json` with a byte-level BPE model and an end-of-text token, for example
             from `train_bpe`.
 
+    Attributes:
+        switched_off: What was changed in the text, a sentence each; empty for most files.
+
     Raises:
-        ValueError: The text describes another kind of tokenizer, or has no end-of-text token.
+        ValueError: The text describes another kind of tokenizer, one that loses text, or has no end-of-text token.
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        data = json.loads(text)
-        model = data.get("model") or {}
-        if model.get("type") != "BPE" or not _is_byte_level(data):
+        data = _parse(text)
+        try:
+            self.switched_off = _switch_off(data)
+            problems = lossy_settings(data)
+        except (AttributeError, KeyError, TypeError) as error:
+            _build_engine(text)  # its own message is likely to be better
+            raise ValueError(f"its settings are not of the usual form ({error}). {CONVERT}") from None
+        self.text = json.dumps(data, ensure_ascii=False) if self.switched_off else text
+        if not problems:
+            self._engine = _build_engine(self.text)
+            problems = self._read_vocabulary(data)
+        if not problems:
+            self._spellings = self._spell()
+            problems = failed_probes(probe_texts(self.added), self._encode, self._spellings)
+        if problems:
             raise ValueError(
-                "the tokenizer must be a byte-level BPE (model BPE, ByteLevel decoder, no normalizer, no prefix "
-                f"space), got model {model.get('type')!r}. Others change the text, so bits per byte "
-                f"could not be counted."
+                "the tokenizer must be a byte-level BPE that gives every text back unchanged and the same ids every "
+                f"time; here {'; '.join(problems)}. Otherwise bits per byte could not be counted. Change a copy of "
+                "the file, or let 'bpe' train a tokenizer on your text."
             )
-        self.special = {token["content"]: token["id"] for token in data.get("added_tokens", [])}
         if END_OF_TEXT not in self.special:
-            raise ValueError(f"the tokenizer has no token {END_OF_TEXT!r}; it must separate documents. Add it.")
-        self.vocabulary: dict[str, int] = model["vocab"] | self.special
-        self.vocab_size = max(self.vocabulary.values()) + 1
+            raise ValueError(
+                f"the tokenizer has no token {END_OF_TEXT!r}; it must separate documents. Add it: "
+                f"`add_special_tokens([{END_OF_TEXT!r}])` of the package tokenizers."
+            )
         self.end_of_text = self.special[END_OF_TEXT]
 
     def encode_documents(self, documents: Sequence[str]) -> list[np.ndarray]:
         """Return the ids of each document; documents are encoded in parallel."""
-        encodings = self._engine.encode_batch_fast(list(documents), add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=self.dtype) for encoding in encodings]
+        return [np.array(ids, dtype=self.dtype) for ids in self._encode(documents)]
 
     def token_spellings(self) -> list[bytes]:
-        """Return the bytes behind each token's printable spelling."""
-        byte_of = {character: byte for byte, character in enumerate(_byte_characters())}
-        spellings = [b""] * self.vocab_size
-        for token, id_ in self.vocabulary.items():
-            if token not in self.special:
-                spellings[id_] = bytes(byte_of[character] for character in token)
-        return spellings
+        """Return the bytes behind each token's printable spelling; an added token stands for its text."""
+        return list(self._spellings)
 
     def to_json(self) -> str:
-        """Return the text it was made from, unchanged."""
+        """Return the text it was made from, without what was switched off."""
         return self.text
 
-    @functools.cached_property
-    def _engine(self) -> Any:
-        engine = _import_tokenizers().Tokenizer.from_str(self.text)
-        engine.encode_special_tokens = True  # a document that spells out the marker does not end there
-        return engine
+    def _read_vocabulary(self, data: dict[str, Any]) -> list[str]:
+        """Take ids from the engine, which assigns those of added tokens itself, and return what is wrong with them."""
+        stated = {token["content"]: token["id"] for token in data.get("added_tokens") or ()}
+        given = {token.content: (id_, token.special) for id_, token in self._engine.get_added_tokens_decoder().items()}
+        self.special = {content: id_ for content, (id_, is_special) in given.items() if is_special}
+        self.added = {content: id_ for content, (id_, _) in given.items()}
+        self.vocabulary: dict[str, int] = data["model"]["vocab"] | self.added
+        self.vocab_size = max(self.vocabulary.values(), default=0) + 1
+        for content, id_ in stated.items():
+            if self.added.get(content) != id_:
+                return [
+                    f"added token {content!r} has the id {id_} in the file, but the package tokenizers gives it "
+                    f"{self.added.get(content)}. Save the file again with that package"
+                ]
+        if len(set(self.vocabulary.values())) < len(self.vocabulary):
+            id_, count = Counter(self.vocabulary.values()).most_common(1)[0]
+            names = [token for token, other in self.vocabulary.items() if other == id_]
+            return [f"the id {id_} stands for {count} tokens ({', '.join(map(repr, names))}). Train one without"]
+        if absent := missing_bytes(data["model"]["vocab"]):
+            return [
+                f"model.vocab has no token for {len(absent)} of the bytes of UTF-8 (the first is 0x{absent[0]:02x}), "
+                "so text is dropped. Train one with initial_alphabet=pre_tokenizers.ByteLevel.alphabet()"
+            ]
+        return []
+
+    def _spell(self) -> list[bytes]:
+        byte_of = {character: byte for byte, character in enumerate(byte_characters())}
+        spellings = [b""] * self.vocab_size
+        for token, id_ in self.vocabulary.items():
+            if token in self.special:
+                continue  # documents that spell one out get other ids
+            is_bytes = token not in self.added and all(character in byte_of for character in token)
+            spellings[id_] = bytes(byte_of[character] for character in token) if is_bytes else token.encode()
+        return spellings
+
+    def _encode(self, documents: Sequence[str]) -> list[list[int]]:
+        encodings = self._engine.encode_batch_fast(list(documents), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+
+class IdTokenizer(Tokenizer):
+    """Ids whose text is not known: how many there are, and which one ends a document.
+
+    For token files that other programs wrote, when their `tokenizer.json` is not at hand. Bits per byte cannot be
+    counted, and no text can be encoded.
+
+    Args:
+        vocab_size: Number of ids.
+        end_of_text: The id that ends a document; None if there is none.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __init__(self, vocab_size: int, end_of_text: int | None) -> None:
+        if not isinstance(vocab_size, int) or vocab_size < 1:
+            raise ValueError(f"vocab_size must be a whole number of at least 1, got {vocab_size!r}.")
+        if end_of_text is not None and not (isinstance(end_of_text, int) and 0 <= end_of_text < vocab_size):
+            raise ValueError(
+                f"end_of_text must lie in [0, {vocab_size - 1}], an id of the vocabulary, got {end_of_text}."
+            )
+        self.vocab_size, self.end_of_text = vocab_size, end_of_text
+
+    def encode_documents(self, documents: Sequence[str]) -> list[np.ndarray]:
+        """Raise: there is nothing to encode with."""
+        raise ValueError(NO_TEXT)
+
+    def token_spellings(self) -> list[bytes]:
+        """Raise: nothing is known of the text."""
+        raise ValueError(NO_TEXT)
+
+    def token_bytes(self) -> None:
+        """Return None: nothing is known of the text."""
+
+    def to_json(self) -> str:
+        """Return the two numbers."""
+        return json.dumps({"kind": "ids", "vocab_size": self.vocab_size, "end_of_text": self.end_of_text}) + "\n"
 
 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> BpeTokenizer:
@@ -193,33 +290,77 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         FileNotFoundError: There is no such file.
         ValueError: The file is something else.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"no tokenizer at {path}. Give 'byte', 'bpe' or the path of a tokenizer.json.")
-    text = path.read_text(encoding="utf-8")
+        inside = f" The folder has one: {path / 'tokenizer.json'}." if (path / "tokenizer.json").is_file() else ""
+        raise FileNotFoundError(f"no tokenizer at {path}. Give 'byte', 'bpe' or the path of a tokenizer.json.{inside}")
     try:
-        data = json.loads(text)
-        return ByteTokenizer() if data == {"kind": "byte"} else BpeTokenizer(text)
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        return _from_text(_decode(path.read_bytes()))
+    except ValueError as error:
         raise ValueError(f"{path} is not a tokenizer this package can use: {error}") from None
 
 
-def _is_byte_level(data: dict[str, Any]) -> bool:
-    decoder = data.get("decoder") or {}
-    adds_space = '"add_prefix_space": true' in json.dumps(data.get("pre_tokenizer"))
-    return decoder.get("type") == "ByteLevel" and not data.get("normalizer") and not adds_space
+def _from_text(text: str) -> Tokenizer:
+    data = _parse(text)
+    if data == {"kind": "byte"}:
+        return ByteTokenizer()
+    if data.get("kind") == "ids":
+        return IdTokenizer(data.get("vocab_size"), data.get("end_of_text"))  # type: ignore[arg-type]  # it checks
+    return BpeTokenizer(text)
 
 
-def _byte_characters() -> list[str]:
-    """Return the printable character that stands for each byte in byte-level BPE files.
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        kind = "looks like a SentencePiece model" if raw.startswith(b"\n") else "is a binary file"
+        raise ValueError(f"it {kind}, not JSON. {CONVERT}") from None
 
-    Printable Latin-1 bytes stand for themselves; the others, in order, are the characters from U+0100 on.
-    """
-    itself = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    shifted = (byte for byte in range(256) if byte not in itself)
-    characters = {byte: chr(byte) for byte in itself}
-    characters |= {byte: chr(0x100 + number) for number, byte in enumerate(shifted)}
-    return [characters[byte] for byte in range(256)]
+
+def _parse(text: str) -> dict[str, Any]:
+    """Return the content of a `tokenizer.json`, or raise with what the file is instead."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON ({error}). {CONVERT}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"it is JSON, but a {type(data).__name__}. {CONVERT}")
+    if data.get("kind") not in ("byte", "ids") and not isinstance(data.get("model"), dict):
+        is_vocabulary = data and all(isinstance(value, int) for value in data.values())
+        kind = "a vocabulary without merges" if is_vocabulary else f"JSON with {', '.join(list(data)[:5]) or 'nothing'}"
+        raise ValueError(f"it is {kind}: a byte-level BPE has a model with vocab and merges. {CONVERT}")
+    return data
+
+
+def _switch_off(data: dict[str, Any]) -> tuple[str, ...]:
+    """Take out of `data` what training or serving needs and a dataset must not have; return what was done."""
+    done = []
+    for name, effect in (("truncation", "documents are kept whole"), ("padding", "nothing is added to documents")):
+        if data.get(name) is not None:
+            data[name] = None
+            done.append(f"{name} of the tokenizer is switched off: {effect}")
+    if (data.get("model") or {}).get("dropout"):
+        done.append(
+            f"dropout ({data['model']['dropout']}) of the tokenizer is switched off: a text always gets the same ids"
+        )
+        data["model"]["dropout"] = None
+    for token in data.get("added_tokens") or ():
+        if isinstance(token, dict) and token.get("content") == END_OF_TEXT and not token.get("special"):
+            token["special"] = True
+            done.append(f"{END_OF_TEXT} is made a special token: documents that spell it out do not end there")
+    return tuple(done)
+
+
+def _build_engine(text: str) -> Any:
+    library = _import_tokenizers()
+    try:
+        engine = library.Tokenizer.from_str(text)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # bare exceptions, and panics that are not even those
+        raise ValueError(f"the package tokenizers cannot read it: {error}. {CONVERT}") from None
+    engine.encode_special_tokens = True  # a document that spells out the marker does not end there
+    return engine
 
 
 def _batches(texts: Iterable[str], *, size: int = 256) -> Iterator[list[str]]:

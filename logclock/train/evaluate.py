@@ -22,11 +22,11 @@ class Evaluation:
 
     Args:
         loss: Cross-entropy in nats per token, without any regulariser.
-        bits_per_byte: The same per byte of text, comparable between tokenizers.
+        bits_per_byte: The same per byte of text, comparable between tokenizers; None if the text is not known.
     """
 
     loss: float
-    bits_per_byte: float
+    bits_per_byte: float | None
 
 
 class ValidationSet:
@@ -69,11 +69,14 @@ class ValidationSet:
         model.train()
         means = torch.stack(losses).tolist()  # the one place where the host waits
         nats = math.fsum(mean * count for mean, count in zip(means, counts, strict=True))
-        return Evaluation(loss=nats / sum(counts), bits_per_byte=nats / self.num_bytes / math.log(2))
+        bits_per_byte = nats / self.num_bytes / math.log(2) if self.num_bytes else None
+        return Evaluation(loss=nats / sum(counts), bits_per_byte=bits_per_byte)
 
     @functools.cached_property
-    def num_bytes(self) -> int:
-        """The bytes of text that the targets stand for."""
+    def num_bytes(self) -> int | None:
+        """The bytes of text that the targets stand for; None for ids whose text is not known."""
+        if self._dataset.token_bytes is None:
+            return None
         bytes_of_token = torch.from_numpy(self._dataset.token_bytes).long()
         return sum(int(bytes_of_token[targets_BL].sum()) for _, targets_BL in self.batches())
 

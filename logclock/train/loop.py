@@ -52,6 +52,7 @@ def train(
     display: Display | None = None,
     command: str | None = None,
     parent: int | None = None,
+    verify: bool = False,
 ) -> RunRecord:
     """Train one model and return its record, which is also in the ledger `out/ledger.jsonl`.
 
@@ -69,6 +70,7 @@ def train(
         display: Where progress shows.
         command: What the user typed, for the record.
         parent: Process id whose end stops the run too.
+        verify: Read the whole dataset and compare it with its hashes, instead of a few blocks.
 
     Raises:
         FileNotFoundError: The dataset is not there.
@@ -78,7 +80,7 @@ def train(
     display = display or QuietDisplay()
     directory = run_directory(out, config)
     ledger = Ledger(Path(out) / "ledger.jsonl")
-    dataset = open_dataset(config, root=data_root)
+    dataset = open_dataset(config, root=data_root, verify=verify)
     record = new_record(config, dataset, label=label, tags=tags, command=command)
 
     def completed() -> RunRecord | None:
@@ -227,19 +229,20 @@ def run_directory(out: str | os.PathLike[str], config: RunConfig) -> Path:
     return Path(out) / "runs" / run_id(config)
 
 
-def open_dataset(config: RunConfig, *, root: str | Path | None = None) -> Dataset:
+def open_dataset(config: RunConfig, *, root: str | Path | None = None, verify: bool = False) -> Dataset:
     """Open the dataset that a configuration names, after checking that the run and the dataset fit together.
 
     Args:
         config: The run.
         root: Where datasets lie that are given by name; the data room's default if None.
+        verify: Read the whole dataset and compare it with its hashes, instead of a few blocks.
 
     Raises:
         FileNotFoundError: There is no such dataset.
-        ValueError: The model's vocabulary is too small, or the dataset too small for a batch.
+        ValueError: The dataset has changed, or is too small for a batch, or the model's vocabulary is too small.
     """
     name = config.data.dataset
-    dataset = Dataset.open(name if "/" in name else data_root(root) / "datasets" / name)
+    dataset = Dataset.open(name if "/" in name else data_root(root) / "datasets" / name, verify=verify)
     vocab_size = config.model.size().vocab_size
     if vocab_size < dataset.vocab_size:
         raise ValueError(

@@ -116,6 +116,7 @@ def _model_numbers(config: RunConfig) -> dict[str, Any]:
 def _data_numbers(dataset: Dataset) -> dict[str, Any]:
     return {
         "fingerprint": dataset.fingerprint,
+        "checked": dataset.checked,
         "vocab_size": dataset.vocab_size,
         "train_tokens": len(dataset.train),
         "validation_tokens": len(dataset.validation),

@@ -1,6 +1,7 @@
 """Which numbers of a run are kept, at which steps?"""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class RunLog:
         result: list[float] = losses
         return result
 
-    def add_evaluation(self, *, step: int, tokens: int, loss: float, bits_per_byte: float) -> None:
+    def add_evaluation(self, *, step: int, tokens: int, loss: float, bits_per_byte: float | None) -> None:
         """Add a point of the validation series."""
         _append(self.validation, {"step": step, "tokens": tokens, "loss": loss, "bits_per_byte": bits_per_byte})
 
@@ -94,6 +95,6 @@ def _copy(series: Series) -> Series:
     return {name: list(column) for name, column in series.items()}
 
 
-def _append(series: Series, point: dict[str, float]) -> None:
+def _append(series: Series, point: Mapping[str, float | None]) -> None:
     for name, value in point.items():
         series.setdefault(name, []).append(finite(value))

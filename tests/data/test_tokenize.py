@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tokenizers
 
+from logclock.data.lossless import byte_characters
 from logclock.data.tokenize import (
     END_OF_TEXT,
     BpeTokenizer,
     ByteTokenizer,
-    _byte_characters,
     load_tokenizer,
     train_bpe,
 )
@@ -109,9 +109,9 @@ def test_a_cut_inside_a_character_decodes_to_a_replacement():
 
 
 def test_the_printable_characters_of_bytes_are_those_of_the_tokenizers_package():
-    assert sorted(_byte_characters()) == sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    assert sorted(byte_characters()) == sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     pieces = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(" \n\u00e9A")
-    characters = _byte_characters()
+    characters = byte_characters()
     assert pieces[0][0] == "".join(characters[byte] for byte in " \n\u00e9A".encode())
 
 
