@@ -82,9 +82,11 @@ class RunRecord:
         """
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
+            writer = data.get("provenance")
+            name = writer.get("logclock") if isinstance(writer, dict) else None
             raise ValueError(
                 f"record has schema_version {version!r}, this logclock reads {SCHEMA_VERSION}. "
-                "Read it with the logclock version named in its provenance."
+                f"Read it with the logclock version named in its provenance{f', {name}' if name else ''}."
             )
         record: RunRecord = from_dict(cls, data)
         return record
