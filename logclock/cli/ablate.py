@@ -10,7 +10,7 @@ from logclock.cli.reporting import rebuild_report
 from logclock.recipes.ablations import get_ablation
 from logclock.records import Ledger
 from logclock.report import arm_drawing, export_drawings, horizon_drawing
-from logclock.sweep import run_sweep
+from logclock.sweep import check_num_jobs, run_sweep
 from logclock.train import Display
 
 __all__ = ["ablate", "report_ablations"]
@@ -50,6 +50,7 @@ def ablate(
     Raises:
         ValueError: There is no such experiment.
     """
+    check_num_jobs(num_jobs)
     experiments = {name: get_ablation(name) for name in names}
     for name, experiment in experiments.items():
         directory = Path(out) / name

@@ -6,7 +6,7 @@ from logclock.sweep.ladder import Ladder, LadderOutcome, LadderPlan, ladder_conf
 from logclock.sweep.ray_executor import RayExecutor
 from logclock.sweep.search import Axis, Search, Trial, with_lr_multiplier
 from logclock.sweep.timing import RunCost, measure_costs
-from logclock.sweep.workers import Executor, LocalExecutor
+from logclock.sweep.workers import Executor, LocalExecutor, check_num_jobs
 
 __all__ = [
     "Axis",
@@ -21,6 +21,7 @@ __all__ = [
     "Search",
     "SweepOutcome",
     "Trial",
+    "check_num_jobs",
     "default_num_jobs",
     "ladder_configs",
     "measure_costs",
