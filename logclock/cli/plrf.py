@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from logclock.config.files import write_whole
+
 __all__ = ["PLRF_COMMANDS"]
 
 Algorithms = Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM ...", help_behavior_hint="")]
@@ -330,7 +332,7 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], nume
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(path, text.encode())
     return path
 
 

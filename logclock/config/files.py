@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["MAX_DEPTH", "dump_json", "parse_json", "read_json", "replacing"]
+__all__ = ["MAX_DEPTH", "dump_json", "parse_json", "read_json", "replacing", "write_whole"]
 
 MAX_DEPTH = 64
-"""Levels of lists and objects in one another. Our own files have fewer than ten; Python's stack ends near a thousand."""
+"""Levels of lists and objects in one another. Our own files have fewer than ten; the stack ends near a thousand."""
 
 MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32", b"PK": "a zip archive"}
 MARKS |= {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"%PDF": "a PDF"}
@@ -109,6 +109,12 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that can be made again: whole or not at all, without waiting for the disk."""
+    with replacing(path, durable=False) as file:
+        file.write(content)
+
+
 def _decoded(content: bytes) -> str:
     for mark, name in MARKS.items():
         if content.startswith(mark):
@@ -156,7 +162,9 @@ def _check_finite(data: Any) -> None:
     found = _first_non_finite(data)
     if found is not None:
         path, value = found
-        raise ValueError(f"{path or 'the number'} is {value}, and JSON has finite numbers only (null stands for others)")
+        raise ValueError(
+            f"{path or 'the number'} is {value}, and JSON has finite numbers only (null stands for others)"
+        )
 
 
 def _kind(data: Any) -> str:

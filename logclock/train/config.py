@@ -88,9 +88,7 @@ class ExecutionConfig:
     then says so."""
 
     def __post_init__(self) -> None:
-        check(
-            1 <= self.num_threads <= MAX_THREADS, "num_threads", f"lie between 1 and {MAX_THREADS}", self.num_threads
-        )
+        check(1 <= self.num_threads <= MAX_THREADS, "num_threads", f"lie between 1 and {MAX_THREADS}", self.num_threads)
         interval = self.checkpoint_interval
         check(interval is None or interval >= 1, "checkpoint_interval", "be >= 1 update or None", interval)
 

@@ -77,7 +77,8 @@ def train(
 
     Raises:
         FileNotFoundError: The dataset is not there.
-        ValueError: Model and dataset, or model and machine, do not fit together, or a checkpoint belongs to other data or another version.
+        ValueError: Model, dataset and machine do not fit together, or a checkpoint belongs to other data or to another
+            version.
         RuntimeError: Another process trains this run, or no checkpoint can be read.
     """
     display = display or QuietDisplay()

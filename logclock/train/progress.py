@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
 from logclock.config import from_dict
-from logclock.config.files import read_json, replacing
+from logclock.config.files import read_json, write_whole
 
 __all__ = [
     "Display",
@@ -170,8 +170,7 @@ class FileDisplay(Display):
         now = time.monotonic()
         if now - self._written >= FILE_SECONDS or reading.step == reading.total_steps:
             self._written = now
-            with replacing(self.path, durable=False) as file:
-                file.write(json.dumps(dataclasses.asdict(reading)).encode())
+            write_whole(self.path, json.dumps(dataclasses.asdict(reading)).encode())
 
     def message(self, text: str) -> None:
         """Print to the standard error stream, which the executor keeps as the run's log."""
@@ -182,7 +181,11 @@ def read_progress(path: Path) -> Reading | None:
     """Return what a `FileDisplay` wrote last, or None before its first reading and if the file is damaged."""
     try:
         reading: Reading = from_dict(Reading, read_json(path, advice=""))
-    except (FileNotFoundError, ValueError, TypeError):  # it says how far a run is, nothing more: the next one comes soon
+    except (
+        FileNotFoundError,
+        ValueError,
+        TypeError,
+    ):  # it says how far a run is, nothing more: the next one comes soon
         return None
     return reading
 

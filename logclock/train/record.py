@@ -117,8 +117,8 @@ def other_lengths(records: Iterable[RunRecord], fresh: RunRecord) -> str | None:
         return None
     run, length = list(different.items())[-1]
     return (
-        f"{fresh.label}: {steps} steps are another run ({fresh.run_id}) than the {length} steps of run {run} here, which "
-        "is not continued: its schedules were made for its length. This one starts at step 1."
+        f"{fresh.label}: {steps} steps are another run ({fresh.run_id}) than the {length} steps of run {run} here, "
+        "which is not continued: its schedules were made for its length. This one starts at step 1."
     )
 
 

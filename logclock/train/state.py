@@ -209,7 +209,7 @@ class RunState:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return what decides numbers and has changed since a checkpoint; commits alone decide nothing, but help to find."""
+    """Return what decides numbers and has changed since a checkpoint; a commit decides nothing but helps to find it."""
     changes = [
         f"{name} {before.get(name, 'unknown')} before, {now[name]} now"
         for name in ("logclock", "torch", "rule_hash")

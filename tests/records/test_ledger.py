@@ -214,7 +214,9 @@ def test_an_object_that_is_no_record_is_an_error(ledger, record):
     ledger.append(record(0))
     ledger.path.write_bytes(ledger.path.read_bytes() + b'{"schema_version": 1, "seed": 3}\n')
 
-    with pytest.raises(TypeError, match=r"ledger\.jsonl, line 2: RunRecord lacks 'config'.*Correct the line, or remove"):
+    with pytest.raises(
+        TypeError, match=r"ledger\.jsonl, line 2: RunRecord lacks 'config'.*Correct the line, or remove"
+    ):
         ledger.records()
 
 

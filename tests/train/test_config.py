@@ -126,7 +126,9 @@ def test_every_field_is_documented():
 
 @pytest.mark.parametrize("steps", [2**24, 2**24 + 1, 10**12])
 def test_more_updates_than_the_optimizers_count_are_refused_when_planned(tiny_run, steps):
-    with pytest.raises(ValueError, match=rf"total_steps must be below 2\^24 = 16,777,216, .*got {steps}.*larger batches"):
+    with pytest.raises(
+        ValueError, match=rf"total_steps must be below 2\^24 = 16,777,216, .*got {steps}.*larger batches"
+    ):
         tiny_run(steps=steps)
 
 

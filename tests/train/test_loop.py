@@ -476,7 +476,9 @@ def test_a_checkpoint_of_another_version_is_refused_unless_accepted(
         patch.setattr(loop, "new_record", changing("provenance", key, value))
         make_run(tiny_run(), display=StopAt(10))
 
-    with pytest.raises(ValueError, match=rf"from another version: {re.escape(difference)}.*--no-resume.*--accept-version"):
+    with pytest.raises(
+        ValueError, match=rf"from another version: {re.escape(difference)}.*--no-resume.*--accept-version"
+    ):
         make_run(tiny_run())
     display = StopAt(10**9)
     record = make_run(tiny_run("execution.accept_version=true"), display=display)
@@ -598,7 +600,9 @@ def changing(part, key, value, real=loop.new_record):
 
 
 @pytest.mark.parametrize(("part", "key"), [("data", "fingerprint")])
-def test_a_checkpoint_from_other_data_is_refused_even_if_versions_are_accepted(make_run, tiny_run, monkeypatch, part, key):
+def test_a_checkpoint_from_other_data_is_refused_even_if_versions_are_accepted(
+    make_run, tiny_run, monkeypatch, part, key
+):
     make_run(tiny_run(), display=StopAt(10))
     monkeypatch.setattr(loop, "new_record", changing(part, key, "something else"))
 
