@@ -246,7 +246,7 @@ def _expect(holds: bool, expected: str, data: Any, path: str) -> None:
 def _expect_finite(number: float, path: str) -> None:
     if not math.isfinite(number):
         raise ValueError(
-            f"{path or 'value'} must be a finite number, got {number}. What may be switched off is so by null."
+            f"{path or 'value'} must be a finite number, got {number}. To switch off what may be off, write null."
         )
 
 

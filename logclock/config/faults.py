@@ -20,7 +20,7 @@ MACHINE = 1
 BUG = 70
 """EX_SOFTWARE of sysexits."""
 
-OURS = (ValueError, TypeError, FileNotFoundError, FileExistsError, ModuleNotFoundError, RuntimeError)
+OURS = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError, RuntimeError)
 
 DAMAGED = (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError)
 
@@ -40,7 +40,7 @@ ADVICE = {
     errno.EDQUOT: DISK,
     errno.EFBIG: "The file system or a limit (ulimit -f) allows no file of this size.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n) or use fewer --jobs.",
-    errno.ENOMEM: "Use a smaller model or batch, or fewer --jobs.",
+    errno.ENOMEM: "Make the model or the batch smaller, or run fewer --jobs.",
     errno.EAGAIN: "A limit of processes is reached; use fewer --jobs.",
 }
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -73,19 +73,20 @@ def explain(error: BaseException) -> Fault:
         return Fault(code=REQUEST, text=str(error))
     if isinstance(error, OSError):
         return _of_the_system(error)
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ImportError):
         return Fault(code=REQUEST, text=f"{error}. Run: pip install 'logclock[bench]'.")
     text = _first_line(error)
     if isinstance(error, RuntimeError) and "home directory" in text:
         return Fault(
             code=REQUEST,
-            text="this user has no home directory (no $HOME, no entry in the password database), which is where data "
-            "lies by default. Set $LOGCLOCK_DATA or give --data-root, and write no ~ in paths.",
+            text="there is no home directory ($HOME is not set, and the user, or the one named after a ~, is not in the "
+            "password database). Data lies there by default: set $LOGCLOCK_DATA or give --data-root, and write paths "
+            "without ~.",
         )
     if isinstance(error, MemoryError) or (_is_of_torch(error) and any(sign in text for sign in OUT_OF_MEMORY)):
         return Fault(
             code=MACHINE,
-            text=f"out of memory ({text}). Use a smaller model or batch, more accumulation_steps, or fewer --jobs.",
+            text=f"out of memory ({text}). Make the model, the batch or the problem smaller, or run fewer --jobs.",
         )
     if _is_of_torch(error) and (
         type(error).__name__ == "AcceleratorError" or any(sign in text for sign in OF_THE_DEVICE)

@@ -104,8 +104,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(partial)):
-            error.filename, error.filename2 = str(path), None  # the name the caller knows; a write error has none
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(partial)):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # an error of writing names no file
         raise
 
 

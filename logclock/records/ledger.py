@@ -47,8 +47,7 @@ class Ledger:
                 os.fsync(file.fileno())
             except OSError as error:
                 file.truncate(size)  # a full disk took a part of the line
-                error.filename = str(self.path)  # which an error of writing does not have
-                raise
+                raise OSError(error.errno, error.strerror, str(self.path)) from error  # which named no file
 
     def history(self) -> Iterator[RunRecord]:
         """Yield every record in the order of writing, superseded ones included.
