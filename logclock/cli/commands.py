@@ -503,7 +503,7 @@ def _resolved(
     given = [f"--{name}" for name, value in dials.items() if value is not None]
     if given:
         raise ValueError(f"--config gives a whole configuration, {' and '.join(given)} a recipe's. Use --set with it.")
-    advice = "`logclock show --json` writes a configuration."
+    advice = "`logclock show --json` writes one."
     if not path.exists():
         raise FileNotFoundError(f"no file {path}. {advice}")
     data = read_json(path, advice=advice)

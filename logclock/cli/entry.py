@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run([argument for argument in given if argument != DEBUG])
         finally:
-            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told; not as Python ends
+            _flush()  # here, where a full disk or a closed pipe can still be told; not as Python ends
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError as error:
@@ -69,6 +69,14 @@ def _run(arguments: list[str]) -> int:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     return code or 0
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise
 
 
 def _tell(error: Exception, *, is_debugging: bool) -> int:

@@ -79,9 +79,9 @@ def explain(error: BaseException) -> Fault:
     if isinstance(error, RuntimeError) and "home directory" in text:
         return Fault(
             code=REQUEST,
-            text="there is no home directory ($HOME is not set, and the user, or the one named after a ~, is not in the "
-            "password database). Data lies there by default: set $LOGCLOCK_DATA or give --data-root, and write paths "
-            "without ~.",
+            text="there is no home directory ($HOME is not set, and the user, or the one named after a ~, is not in "
+            "the password database). Data lies there by default: set $LOGCLOCK_DATA or give --data-root, and write "
+            "paths without ~.",
         )
     if isinstance(error, MemoryError) or (_is_of_torch(error) and any(sign in text for sign in OUT_OF_MEMORY)):
         return Fault(

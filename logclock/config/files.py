@@ -38,10 +38,10 @@ def read_json(path: str | os.PathLike[str], *, advice: str) -> dict[str, Any]:
     content = Path(path).read_bytes()
     try:
         data = parse_json(content)
-        if not isinstance(data, dict):
-            raise ValueError(f"expected a JSON object, got {_kind(data)}")
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is not a JSON object in UTF-8: {error}. {advice}") from None
+        raise ValueError(f"{os.fspath(path)} is not JSON ({error}). {advice}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{os.fspath(path)} must hold a JSON object, got {_kind(data)}. {advice}")
     return data
 
 
@@ -118,11 +118,11 @@ def write_whole(path: Path, content: bytes) -> None:
 def _decoded(content: bytes) -> str:
     for mark, name in MARKS.items():
         if content.startswith(mark):
-            raise ValueError(f"it looks like {name}")
+            raise ValueError(f"it looks like {name}, not UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is {content[error.start]:#04x}, {error.reason}") from None
+        raise ValueError(f"byte {error.start} is {content[error.start]:#04x}, not UTF-8: {error.reason}") from None
 
 
 def _check_depth(text: str) -> None:

@@ -211,7 +211,7 @@ def _git_state() -> tuple[str | None, bool | None]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # no git here
+        except OSError:  # no git here, or no process to be had
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 

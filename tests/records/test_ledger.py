@@ -188,7 +188,7 @@ def test_a_long_line_cut_off_is_recognised(ledger, record):
         (b"hello", "Expecting value"),
         (b"<<<<<<< ours", "Expecting value"),
         (b"\xff\xfe{}", "looks like UTF-16"),
-        (b'{"label": "Z\xfcrich"}', "byte 12 is 0xfc, invalid start byte"),
+        (b'{"label": "Z\xfcrich"}', "byte 12 is 0xfc, not UTF-8: invalid start byte"),
         (b'{"seed": 1, "seed": 2}', "the key 'seed' stands twice in one object"),
         (b'{"metrics": {"final_train_loss": -Infinity}}', "final_train_loss is -inf, and JSON has finite numbers only"),
         (b'{"model": {"depth": 2e400}}', r"model\.depth is inf, and JSON has finite numbers only"),
