@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run([argument for argument in given if argument != DEBUG])
         finally:
-            sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told; not as Python ends
+            _flush()  # here, where a full disk or a closed pipe can still be told; not as Python ends
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError as error:
@@ -71,10 +71,16 @@ def _run(arguments: list[str]) -> int:
     return code or 0
 
 
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise
+
+
 def _tell(error: Exception, *, is_debugging: bool) -> int:
     """Write an error to the standard error stream and return its exit code."""
-    if isinstance(error, OSError) and error.filename is None:
-        _name_output(error)
     fault = explain(error)
     shown = "".join(traceback.format_exception(error)) if is_debugging else ""
     try:
@@ -83,14 +89,6 @@ def _tell(error: Exception, *, is_debugging: bool) -> int:
     except OSError:  # nobody reads, or the disk is full
         _drop_output()
     return fault.code
-
-
-def _name_output(error: OSError) -> None:
-    """Give an error of writing, which names no file, the name of the output if that is what cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        error.filename = "standard output"
 
 
 def _open_streams() -> None:

@@ -332,14 +332,15 @@ def test_a_pipe_that_is_closed_ends_a_command_quietly(tmp_path, record_of_a_run,
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_an_output_that_is_full_is_an_error_and_one_that_is_closed_is_none(tmp_path):
+def test_an_output_that_is_full_is_an_error_and_one_that_is_closed_is_none(tmp_path, record_of_a_run):
+    Ledger(tmp_path / "study" / "ledger.jsonl").append(record_of_a_run)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "logclock", "--help"],
+            [sys.executable, "-m", "logclock", "report", str(tmp_path / "study")],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env=environment(PYTHONUNBUFFERED=""),
             check=False,
         )
     assert done.returncode == 1
