@@ -1,16 +1,17 @@
 """What does `logclock ablate` do, from the name of an experiment to its table and figures?"""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from logclock.analysis import Comparison, compare
 from logclock.cli.compare import ensure_named_dataset
 from logclock.cli.reporting import rebuild_report
+from logclock.config import override
 from logclock.recipes.ablations import get_ablation
 from logclock.records import Ledger
 from logclock.report import arm_drawing, export_drawings, horizon_drawing
-from logclock.sweep import run_sweep
+from logclock.sweep import Arm, check_num_jobs, run_sweep
 from logclock.train import Display
 
 __all__ = ["ablate", "report_ablations"]
@@ -27,6 +28,7 @@ def ablate(
     seeds: Sequence[int] | None = None,
     steps: int | None = None,
     num_jobs: int | None = None,
+    overrides: Sequence[str] = (),
     data_root: str | Path | None = None,
     command: str | None = None,
     message: Callable[[str], None] = print,
@@ -40,6 +42,7 @@ def ablate(
         seeds: Instead of each experiment's own; the first sweeps the learning rate.
         steps: Updates of every run, with every schedule made for that many; None for the experiment's own.
         num_jobs: Runs at a time; None for what fits on the machine.
+        overrides: `PATH=VALUE` for every run.
         data_root: Where datasets and corpora lie.
         command: What the user typed, for the records.
         message: Told what is about to happen.
@@ -50,6 +53,7 @@ def ablate(
     Raises:
         ValueError: There is no such experiment.
     """
+    check_num_jobs(num_jobs)
     experiments = {name: get_ablation(name) for name in names}
     for name, experiment in experiments.items():
         directory = Path(out) / name
@@ -61,7 +65,7 @@ def ablate(
         )
         with display() as shown:
             outcome = run_sweep(
-                experiment.arms,
+                _with_overrides(experiment.arms, overrides),
                 multipliers=experiment.multipliers,
                 extensions=experiment.extensions,
                 seeds=experiment.seeds if seeds is None else seeds,
@@ -78,6 +82,13 @@ def ablate(
             return 130
     report_ablations(names, out=out)
     return 0
+
+
+def _with_overrides(arms: Mapping[str, Arm], overrides: Sequence[str]) -> dict[str, Arm]:
+    def changed(arm: Arm) -> Arm:
+        return lambda seed, steps: override(arm(seed, steps), overrides)
+
+    return {label: changed(arm) for label, arm in arms.items()}
 
 
 def report_ablations(names: Sequence[str], *, out: str | os.PathLike[str]) -> None:

@@ -49,14 +49,15 @@ def train(
     out: Path = Path("runs/train"),
     resume: bool = True,
     verify: bool = False,
+    accept_version: bool = False,
     data_root: Location = None,
     progress: Progress = "auto",
 ) -> int:
     """Train one model and write its record.
 
     The run is a recipe's (demo and adana if not said) or a configuration file's. Started again, it goes on from its
-    latest checkpoint; SIGTERM and Ctrl-C write one first. Exit codes: 0 finished, 2 wrong request, 3 diverged, 130
-    stopped by a signal.
+    latest checkpoint; SIGTERM and Ctrl-C write one first. With other steps it is another run, which starts at step 1.
+    Exit codes: 0 finished, 1 failed, 2 wrong request, 3 diverged, 130 stopped by a signal; `logclock --help` has all.
 
     Args:
         recipe: Where the configuration comes from; see `logclock list`.
@@ -69,6 +70,7 @@ def train(
         out: Directory of the study: ledger.jsonl, and the run's files under runs/.
         resume: Go on from the latest checkpoint; otherwise start over.
         verify: Read the whole dataset and compare it with its hashes; otherwise a few blocks of it.
+        accept_version: Go on from checkpoints that another version of logclock or torch wrote; the records say so.
         data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
         progress: How progress shows; auto is live on a terminal and plain elsewhere.
     """
@@ -76,7 +78,7 @@ def train(
     from logclock.train import exit_code, open_display
     from logclock.train import train as run_training
 
-    resolved = _resolved(recipe, optimizer, heads, steps, seed, config, assignments)
+    resolved = _resolved(recipe, optimizer, heads, steps, seed, config, _accepting(accept_version, assignments))
     ensure_named_dataset(resolved, root=data_root, message=print)
     with open_display(progress) as display:
         record = run_training(
@@ -102,6 +104,7 @@ def compare(
     assignments: Assignments = (),
     out: Location = None,
     jobs: Int = None,
+    accept_version: bool = False,
     data_root: Location = None,
     progress: Progress = "auto",
 ) -> int:
@@ -124,6 +127,7 @@ def compare(
             `adana:optimizer.kappa=0.9`.
         out: Directory of the study; runs/RECIPE if not said.
         jobs: Runs at a time; one per core if not said.
+        accept_version: Go on from checkpoints that another version of logclock or torch wrote; the records say so.
         data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
         progress: How progress shows; auto is live on a terminal and plain elsewhere.
     """
@@ -139,7 +143,7 @@ def compare(
         seeds=seeds,
         heads=heads,
         steps=steps,
-        overrides=assignments,
+        overrides=_accepting(accept_version, assignments),
         lr_multipliers=(lr_multipliers or LR_MULTIPLIERS) if lr_sweep else None,
         sweep_steps=sweep_steps,
     )
@@ -171,6 +175,7 @@ def ladder(
     assignments: Assignments = (),
     out: Location = None,
     jobs: Int = None,
+    accept_version: bool = False,
     ray: Address = None,
     data_root: Location = None,
     progress: Progress = "auto",
@@ -199,6 +204,7 @@ def ladder(
             `adana:optimizer.kappa=0.9`.
         out: Directory of the study; runs/RECIPE if not said.
         jobs: Runs at a time; one per core if not said.
+        accept_version: Go on from checkpoints that another version of logclock or torch wrote; the records say so.
         ray: Address of a Ray cluster to run on, or auto; this machine if not said.
         data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
         progress: How progress shows; auto is live on a terminal and plain elsewhere.
@@ -212,7 +218,7 @@ def ladder(
         recipe=recipe,
         optimizers=optimizers or tuple(name for name in OPTIMIZERS if name in VARIANTS),
         sizes=sizes or SIZES,
-        overrides=assignments,
+        overrides=_accepting(accept_version, assignments),
         axes=axes,
         searches_all=search == "full",
         fields={
@@ -247,6 +253,7 @@ def ablate(
     steps: Int = None,
     out: Path = Path("runs/ablations"),
     jobs: Int = None,
+    accept_version: bool = False,
     data_root: Location = None,
     report_only: bool = False,
     progress: Progress = "auto",
@@ -262,6 +269,7 @@ def ablate(
         steps: Updates of every run, with every schedule made for that many; the experiment's own if not said.
         out: Directory of all of them.
         jobs: Runs at a time; one per core if not said.
+        accept_version: Go on from checkpoints that another version of logclock or torch wrote; the records say so.
         data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
         report_only: Only rebuild pages and figures, from the records in OUT.
         progress: How progress shows; auto is live on a terminal and plain elsewhere.
@@ -283,6 +291,7 @@ def ablate(
         seeds=seeds,
         steps=steps,
         num_jobs=jobs,
+        overrides=_accepting(accept_version, ()),
         data_root=data_root,
         command=_command(),
     )
@@ -530,6 +539,7 @@ def _resolved(
     """Return the run of a recipe or of a file."""
     from logclock.cli.compare import resolve
     from logclock.config import from_dict, override
+    from logclock.config.files import read_json
     from logclock.train import RunConfig
 
     if path is None:
@@ -540,13 +550,20 @@ def _resolved(
     given = [f"--{name}" for name, value in dials.items() if value is not None]
     if given:
         raise ValueError(f"--config gives a whole configuration, {' and '.join(given)} a recipe's. Use --set with it.")
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}. `logclock show --json` writes one.")
+    advice = "`logclock show --json` writes one."
+    if not path.exists():
+        raise FileNotFoundError(f"no file {path}. {advice}")
+    data = read_json(path, advice=advice)
     try:
-        data = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}). `logclock show --json` writes one.") from None
-    return override(from_dict(RunConfig, data), assignments)
+        config = from_dict(RunConfig, data)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {error}") from error
+    return override(config, assignments)
+
+
+def _accepting(accept_version: bool, assignments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the assignments, with the one that `--accept-version` stands for."""
+    return (*assignments, "execution.accept_version=true") if accept_version else assignments
 
 
 def _described(members: dict[str, Any]) -> list[tuple[str, str]]:

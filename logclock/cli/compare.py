@@ -13,7 +13,7 @@ from logclock.config.registry import suggestion
 from logclock.data import corpora, data_root, ensure_dataset
 from logclock.recipes import get_recipe
 from logclock.records import Ledger, RunRecord
-from logclock.sweep import Job, default_num_jobs, run_jobs, run_sweep, with_lr_multiplier
+from logclock.sweep import Job, check_num_jobs, default_num_jobs, run_jobs, run_sweep, with_lr_multiplier
 from logclock.train import Display, RunConfig, open_dataset
 from logclock.train.record import new_record
 
@@ -112,6 +112,7 @@ def compare(
     Raises:
         ValueError: A name is unknown, or `out` holds runs that do not belong to this comparison.
     """
+    check_num_jobs(num_jobs)
     tags = {"study": request.recipe, "baseline": request.optimizers[0]}
     settings = [request.build(optimizer, seed, None) for seed in request.seeds for optimizer in request.optimizers]
     for config in settings:

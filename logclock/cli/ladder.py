@@ -20,6 +20,7 @@ from logclock.sweep import (
     LadderPlan,
     LocalExecutor,
     RayExecutor,
+    check_num_jobs,
     ladder_configs,
     measure_costs,
     plan_ladder,
@@ -110,6 +111,7 @@ def run(
         ValueError: The ladder does not fit the budget, or `out` holds runs of another ladder.
         RuntimeError: A run failed.
     """
+    check_num_jobs(num_jobs)
     ladder = request.ladder()
     configs = ladder_configs(ladder)
     for config in configs:

@@ -7,12 +7,27 @@ from typing import Annotated, Any
 
 import tyro
 
+from logclock.config.files import read_json, write_whole
+
 __all__ = ["PLRF_COMMANDS"]
 
 Algorithms = Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM ...", help_behavior_hint="")]
 Betas = Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOAT ...")]
 Seed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+
+AT_LEAST_ONE = ("num_features", "batch_size", "num_sizes", "smallest", "num_steps", "num_runs")
+POSITIVE = ("alpha", "ambient_ratio", "horizon", "fraction", "c3", "delta", "log_step", "max_compute")
+NOT_NEGATIVE = ("label_noise", "seed")
+LARGEST = {"num_features": 10**8, "smallest": 10**8, "num_sizes": 64, "seed": 2**64 - 1}
+"""Where arrays or numbers end; elsewhere 1e15, beyond which nothing here ends in time."""
+
+SMALLEST_LOG_STEP = 1e-5
+
+RESULTS = ("condition", "seed", "irreducible_risk", "initial_risk", "time", "risk")
+"""Keys of the file of a condition of `hummingbird`."""
+
+REMOVE = "Remove it: the condition is then run again."
 
 ALL_ALGORITHMS = ("sgd", "sgd-m", "schedule-free", "dana-constant", "dana-decaying")
 
@@ -57,6 +72,22 @@ def risk(
     from logclock.report.drawing import standalone
     from logclock.theory import binned, binned_surrogate, get_algorithm, log_time_risk, random_plrf
 
+    _check_numbers(
+        alpha=alpha,
+        beta=beta,
+        num_features=num_features,
+        ambient_ratio=ambient_ratio,
+        seed=seed,
+        horizon=horizon,
+        batch_size=batch_size,
+        fraction=fraction,
+        c3=c3,
+        delta=delta,
+        label_noise=label_noise,
+        log_step=log_step,
+    )
+    if log_step < SMALLEST_LOG_STEP:
+        raise ValueError(f"--log-step must be at least {SMALLEST_LOG_STEP:g}, got {log_step}: it makes too many steps.")
     _check_algorithms(algorithms)
     dimensions = {"num_features": num_features, "ambient_dim": round(ambient_ratio * num_features)}
     if seed is None:
@@ -129,6 +160,13 @@ def exponents(
     from logclock.report.drawing import standalone
     from logclock.theory import Envelope
 
+    _check_numbers(alpha=alpha, num_sizes=num_sizes, smallest=smallest, max_compute=max_compute, c3=c3, delta=delta)
+    for beta in betas:
+        _check_numbers(betas=beta)
+    if smallest * 2 ** (num_sizes - 1) >= 2**62:
+        raise ValueError(f"{num_sizes} sizes from {smallest} on, each twice the one before, exceed 2^62. Use fewer.")
+    if not betas:
+        raise ValueError("--betas needs at least one number, such as 0.7.")
     _check_algorithms(algorithms)
     envelopes: dict[tuple[float, str], Envelope] = {}
 
@@ -223,6 +261,20 @@ def simulate(
     from logclock.report.drawing import standalone
     from logclock.theory import dana_spec, exact_risk, geometric_steps, get_algorithm, random_plrf, simulate_modes
 
+    _check_numbers(
+        alpha=alpha,
+        beta=beta,
+        num_features=num_features,
+        ambient_ratio=ambient_ratio,
+        seed=seed,
+        num_steps=num_steps,
+        num_runs=num_runs,
+        batch_size=batch_size,
+        fraction=fraction,
+        c3=c3,
+        delta=delta,
+        label_noise=label_noise,
+    )
     _check_algorithms(algorithms)
     problem = random_plrf(
         alpha,
@@ -278,6 +330,9 @@ def hummingbird(
     from logclock.recipes.plrf import write_rows
     from logclock.report.drawing import standalone
 
+    _check_numbers(num_steps=num_steps)
+    for name in names:
+        _check_results(out / f"{name}.json")
     recipe.hummingbird(out, names=names, num_steps=num_steps, message=_report)
     results = {name: recipe.load_condition(out / f"{name}.json") for name in names}
     rows = [row for name, data in results.items() for row in recipe.rows(name, data)]
@@ -299,14 +354,40 @@ PLRF_COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
+def _check_numbers(**values: float | int | None) -> None:
+    """Raise a ValueError for a number out of range; the theory's own checks say more about those within."""
+    for name, value in values.items():
+        if value is None:
+            continue
+        largest = LARGEST.get(name, 1e15)
+        smallest = 1 if name in AT_LEAST_ONE else 0 if name in POSITIVE + NOT_NEGATIVE else -largest
+        is_open = name in POSITIVE
+        if not (smallest < value if is_open else smallest <= value) or not value <= largest:
+            begin = f"exceed {smallest}" if is_open else f"be at least {smallest:g}"
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option} must {begin} and be at most {largest:.6g}, got {value}.")
+
+
 def _check_algorithms(algorithms: Sequence[str]) -> None:
     from logclock.config.registry import suggestion
     from logclock.theory import ALGORITHMS
 
+    if not algorithms:
+        raise ValueError(f"--algorithms needs at least one of {', '.join(ALGORITHMS)}.")
     for name in algorithms:
         if name not in ALGORITHMS:
             hint = suggestion(name, ALGORITHMS)
             raise ValueError(f"unknown algorithm {name!r}.{hint} Known: {', '.join(ALGORITHMS)}.")
+
+
+def _check_results(path: Path) -> None:
+    """Raise a ValueError if the results of a condition that are there already cannot be read."""
+    if not path.exists():
+        return
+    data = read_json(path, advice=REMOVE)
+    missing = [key for key in RESULTS if key not in data]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}, so it holds no results of a condition. {REMOVE}")
 
 
 def _report(line: str) -> None:
@@ -330,7 +411,7 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], nume
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(path, text.encode())
     return path
 
 

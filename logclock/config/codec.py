@@ -1,17 +1,24 @@
 """How does a tree of dataclasses become plain JSON data, and how is it read back without losing a typo?"""
 
 import dataclasses
-import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from logclock.config.files import parse_json
 from logclock.config.registry import Registry, suggestion
 
 __all__ = ["from_dict", "override", "to_dict"]
 
 T = TypeVar("T")
+
+INTEGERS = range(-(2**63), 2**64)
+"""What numpy, torch and other readers of JSON hold without loss."""
+
+SHOWN = 200
+"""Characters of a value that an error repeats."""
 
 
 def to_dict(value: Any) -> Any:
@@ -51,7 +58,7 @@ def from_dict(annotation: Any, data: Any, *, path: str = "") -> Any:
 
     Raises:
         TypeError: A value has the wrong type, a key is unknown, or a required key is missing.
-        ValueError: A value is out of range, or a name is unknown.
+        ValueError: A value is out of range or not finite, or a name is unknown.
     """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any:
@@ -61,7 +68,7 @@ def from_dict(annotation: Any, data: Any, *, path: str = "") -> Any:
     if origin is typing.Literal:
         if data not in arguments:
             choices = ", ".join(map(repr, arguments))
-            raise ValueError(f"{path or 'value'} must be one of {choices}, got {data!r}.")
+            raise ValueError(f"{path or 'value'} must be one of {choices}, got {_shown(data)}.")
         return data
     if origin is tuple:
         _expect(isinstance(data, list | tuple), "a list", data, path)
@@ -82,7 +89,8 @@ def from_dict(annotation: Any, data: Any, *, path: str = "") -> Any:
 def override(config: T, assignments: Iterable[str]) -> T:
     """Return a copy of a dataclass tree with `"a.b=c"` assignments applied.
 
-    Values are read as JSON where they are JSON and as strings otherwise. Changing the tag of a family member (as in
+    Values are read as JSON where they are JSON and as strings otherwise; infinities and NaN, which JSON does not have,
+    are refused where a number is expected. Changing the tag of a family member (as in
     `"lr_schedule.kind=constant"`) keeps the fields that the new class has too.
 
     Raises:
@@ -101,8 +109,8 @@ def override(config: T, assignments: Iterable[str]) -> T:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         pass
     try:
         return float(text)  # "1e-3", ".5" and "inf" are numbers to a person, not to JSON
@@ -153,6 +161,8 @@ def _class_for(annotation: Any, data: Any) -> Any:
 def _from_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
     if data is None and type(None) in options:
         return None
+    if isinstance(data, float) and float in options:
+        _expect_finite(data, path)
     if isinstance(data, Mapping):
         options = tuple(o for o in options if _takes_mapping(o)) or options
         options = tuple(o for o in options if _may_be_named(o, data)) or options
@@ -166,12 +176,12 @@ def _from_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
     if len(errors) == 1 or isinstance(data, Mapping):
         raise errors[-1]
     expected = " or ".join(_describe(option) for option in options)
-    raise TypeError(f"{path or 'value'} must be {expected}, got {data!r}.")
+    raise TypeError(f"{path or 'value'} must be {expected}, got {_shown(data)}.")
 
 
 def _from_class(cls: type, data: Any, path: str) -> Any:
     family = getattr(cls, "family", None)
-    if isinstance(data, cls) and not isinstance(data, bool | int):
+    if isinstance(data, cls) and not isinstance(data, bool | int | float):
         return data
     if isinstance(family, Registry):
         if family.accepts_name and isinstance(data, str):
@@ -187,10 +197,17 @@ def _from_class(cls: type, data: Any, path: str) -> Any:
         return _build(cls, data, path)
     if cls is float:
         _expect(isinstance(data, int | float) and not isinstance(data, bool), "a number", data, path)
-        return float(data)
+        try:
+            number = float(data)
+        except OverflowError:
+            number = math.inf if data > 0 else -math.inf
+        _expect_finite(number, path)
+        return number
     if cls is int:
         whole = isinstance(data, int) or (isinstance(data, float) and data.is_integer())
         _expect(whole and not isinstance(data, bool), "a whole number", data, path)
+        if int(data) not in INTEGERS:
+            raise ValueError(f"{path or 'value'} must be a whole number of 64 bits, got {_shown(data)}.")
         return int(data)
     _expect(isinstance(data, cls), _describe(cls), data, path)
     return data
@@ -235,7 +252,20 @@ def _may_be_named(annotation: Any, data: Mapping[str, Any]) -> bool:
 
 def _expect(holds: bool, expected: str, data: Any, path: str) -> None:
     if not holds:
-        raise TypeError(f"{path or 'value'} must be {expected}, got {data!r}.")
+        raise TypeError(f"{path or 'value'} must be {expected}, got {_shown(data)}.")
+
+
+def _expect_finite(number: float, path: str) -> None:
+    if not math.isfinite(number):
+        raise ValueError(
+            f"{path or 'value'} must be a finite number, got {number}. To switch off what may be off, write null."
+        )
+
+
+def _shown(data: Any) -> str:
+    """Return a value as an error repeats it: a text of megabytes would hide the message."""
+    text = repr(data)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
 
 
 def _describe(annotation: Any) -> str:

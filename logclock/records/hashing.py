@@ -1,15 +1,20 @@
 """Which short name identifies a configuration, and is the same on every machine?"""
 
 import hashlib
-import json
 from typing import Any
+
+from logclock.config.files import dump_json
 
 __all__ = ["content_hash"]
 
 
 def content_hash(data: Any, *, length: int = 16) -> str:
-    """Return the first `length` hex digits of the sha256 of canonical JSON (sorted keys, shortest floats)."""
-    text = json.dumps(_canonical(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """Return the first `length` hex digits of the sha256 of canonical JSON (sorted keys, shortest floats).
+
+    Raises:
+        ValueError: A number is infinite or NaN, which JSON does not have.
+    """
+    text = dump_json(_canonical(data), purpose="a hash", sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 

@@ -4,10 +4,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
-from logclock.records.record import RunRecord
+from logclock.config.files import dump_json, parse_json
+from logclock.records.record import SCHEMA_VERSION, RunRecord
 
 __all__ = ["Ledger"]
 
@@ -30,20 +31,30 @@ class Ledger:
         self.path = Path(path)
 
     def append(self, record: RunRecord) -> None:
-        """Add a record; it is on the disk when this returns."""
-        line = json.dumps(record.to_dict(), sort_keys=True, allow_nan=False).encode() + b"\n"
+        """Add a record; it is on the disk when this returns, and nothing of it is there when this raises.
+
+        Raises:
+            ValueError: A number of the record is infinite or NaN.
+            OSError: The file cannot be written.
+        """
+        line = dump_json(record.to_dict(), purpose="a ledger", sort_keys=True).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a+b") as file:
+        with open(self.path, "a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(_ending_of_last_line(file) + line)
-            file.flush()
-            os.fsync(file.fileno())
+            size = file.seek(0, os.SEEK_END)
+            try:
+                _write_all(file, _ending_of_last_line(file) + line)
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(size)  # a full disk took a part of the line
+                raise OSError(error.errno, error.strerror, str(self.path)) from error  # which named no file
 
     def history(self) -> Iterator[RunRecord]:
         """Yield every record in the order of writing, superseded ones included.
 
         Raises:
-            ValueError: A complete line is not a record.
+            ValueError: A complete line is not a record; the message names the file and the line.
+            TypeError: A line has a key too many or too few, or a value of the wrong type; named likewise.
         """
         for number, line, is_cut_off in self._lines():
             if not is_cut_off:
@@ -67,13 +78,18 @@ class Ledger:
             yield len(complete) + 1, last, not _is_json(last)  # if it is JSON, a crash took the line break alone
 
     def _record(self, line: bytes, number: int) -> RunRecord:
+        where = f"{self.path}, line {number}"
         try:
-            data = json.loads(line.decode())
+            data = parse_json(line)
             if not isinstance(data, dict):
-                raise ValueError(f"expected a JSON object, got {data!r}")
-        except ValueError as error:  # not UTF-8, not JSON, not an object
-            raise ValueError(f"{self.path}, line {number}: not a JSON record ({error}). Remove the line.") from error
-        return RunRecord.from_dict(data)
+                raise ValueError(f"expected a JSON object, got {line[:80].decode(errors='replace')}")
+        except ValueError as error:
+            raise ValueError(f"{where}: not a JSON record ({error}). Remove the line or restore it.") from error
+        try:
+            return RunRecord.from_dict(data)
+        except (TypeError, ValueError) as error:
+            advice = "" if data.get("schema_version") != SCHEMA_VERSION else " Correct the line, or remove it."
+            raise type(error)(f"{where}: {error}{advice}") from error
 
     def records(self) -> list[RunRecord]:
         """Return the latest record of each run, in the order in which the runs first appeared."""
@@ -83,7 +99,12 @@ class Ledger:
         return list(latest.values())
 
 
-def _ending_of_last_line(file: BinaryIO) -> bytes:
+def _write_all(file: FileIO, content: bytes) -> None:
+    while content:
+        content = content[file.write(content) or 0 :]
+
+
+def _ending_of_last_line(file: FileIO) -> bytes:
     """Return what must come before the next line: nothing, unless a crash left the last one without its end."""
     position = file.seek(0, os.SEEK_END)
     last = b""
@@ -101,6 +122,8 @@ def _is_json(line: bytes) -> bool:
     """Return whether a line can be read; no proper beginning of a JSON object can."""
     try:
         json.loads(line.decode())
+    except RecursionError:
+        return True  # nothing of ours is so deep: the reader of the line says so
     except ValueError:
         return False
     return True

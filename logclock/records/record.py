@@ -30,7 +30,9 @@ class RunRecord:
         model: Sizes and compute by convention: `non_embedding_params`, `total_params`, `compute_6p_per_token`, ...
         data: Fingerprint of the dataset, `vocab_size`, tokens in each split.
         provenance: `logclock`, `git_commit`, `git_dirty`, `torch`, `python`, `platform`, `device`, `num_threads`,
-            `rule_hash`, `command`, `started`, `ended` (UTC, ISO 8601); with an adaptive warm-up `handover_reason`.
+            `rule_hash`, `sources` (a hash by part of the package that decides numbers), `numbers_hash` (over all that
+            decides numbers: configuration, data, sources, versions), `command`, `started`, `ended` (UTC, ISO 8601);
+            with an adaptive warm-up `handover_reason`; `accepted_changes` of a run that went on under another version.
         train: Series `step`, `tokens`, `loss` (mean over the logging interval, nats per token), `lr`, `grad_norm`.
         validation: Series `step`, `tokens`, `loss` (nats per token), `bits_per_byte`.
         schedules: Series `step` and every scalar of the optimizer's first group under its glossary name.
@@ -82,9 +84,11 @@ class RunRecord:
         """
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
+            writer = data.get("provenance")
+            name = writer.get("logclock") if isinstance(writer, dict) else None
             raise ValueError(
                 f"record has schema_version {version!r}, this logclock reads {SCHEMA_VERSION}. "
-                "Read it with the logclock version named in its provenance."
+                f"Read it with the logclock version named in its provenance{f', {name}' if name else ''}."
             )
         record: RunRecord = from_dict(cls, data)
         return record

@@ -1,11 +1,13 @@
 """How does a figure of a page become a file of its own, for a README or a talk?"""
 
+import io
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from logclock.config.files import write_whole
 from logclock.report.drawing import STAND_INS, Drawing
 from logclock.report.page import stylesheet
 
@@ -22,14 +24,17 @@ def export_drawings(drawings: Iterable[Drawing], directory: str | os.PathLike[st
     paths = []
     for drawing in drawings:
         path = directory / f"{drawing.name}.svg"
-        path.write_text(_standalone(drawing), encoding="utf-8", newline="\n")
+        write_whole(path, _standalone(drawing).encode())
         _recolour(drawing.figure)
+        picture = io.BytesIO()
         drawing.figure.savefig(
-            path.with_suffix(".png"),
+            picture,
+            format="png",
             dpi=DOTS_PER_INCH,
             facecolor=light_colours()["--page"],
             metadata={"Software": None},
         )
+        write_whole(path.with_suffix(".png"), picture.getvalue())
         paths += [path, path.with_suffix(".png")]
     return paths
 

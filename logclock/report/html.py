@@ -6,6 +6,7 @@ from pathlib import Path
 
 from logclock.analysis import MINIMUM_EFFECT, Comparison, Study, compare_study, gather
 from logclock.analysis.study import MISSING, differing_paths, flatten, planned_steps
+from logclock.config.files import write_whole
 from logclock.records import RunRecord
 from logclock.report.drawing import Style, styles
 from logclock.report.figures import cost_drawings, curve_drawings, schedule_drawings, sweep_drawings
@@ -52,7 +53,7 @@ def write_report(
     page = render_report(records, title=title, baseline=baseline, minimum_effect=minimum_effect)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_whole(path, page.encode())
     return path
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from logclock.analysis import LadderResult
+from logclock.config.files import write_whole
 from logclock.report.drawing import Drawing, Style, styles
 from logclock.report.export import export_drawings
 from logclock.report.ladder_figures import efficiency_drawing, ladder_drawings, lr_drawings, residual_drawings
@@ -51,7 +52,7 @@ def write_ladder_report(result: LadderResult, out: str | os.PathLike[str], *, ti
     out.mkdir(parents=True, exist_ok=True)
     drawings = _drawings(result)
     path = out / "report.html"
-    path.write_text(_render(result, drawings, title), encoding="utf-8", newline="\n")
+    write_whole(path, _render(result, drawings, title).encode())
     export_drawings([drawing for group in drawings.values() for drawing in group], out / "figures")
     return path
 

@@ -120,7 +120,8 @@ def render_facts(facts: Mapping[str, str]) -> str:
 
 def provenance_facts(records: Sequence[RunRecord]) -> dict[str, str]:
     """Return where records come from, with all values where they differ."""
-    keys = {key for record in records for key in record.provenance} - {"started", "ended", "rule_hash"}
+    unshared = {"started", "ended", "rule_hash", "sources", "numbers_hash"}
+    keys = {key for record in records for key in record.provenance} - unshared
     shared = {key: distinct(record.provenance.get(key) for record in records) for key in keys}
     shared["dataset fingerprint"] = distinct(record.data.get("fingerprint") for record in records)
     started = sorted(str(record.provenance["started"]) for record in records if record.provenance.get("started"))

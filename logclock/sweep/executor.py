@@ -12,7 +12,17 @@ from typing import Self
 from logclock.config import to_dict
 from logclock.data.atomic import write_atomically
 from logclock.records import Ledger, RunRecord
-from logclock.sweep.workers import ELSEWHERE, JOB, LOG, PROGRESS, Ending, Executor, LocalExecutor, Worker
+from logclock.sweep.workers import (
+    ELSEWHERE,
+    JOB,
+    LOG,
+    PROGRESS,
+    Ending,
+    Executor,
+    LocalExecutor,
+    Worker,
+    check_num_jobs,
+)
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
 from logclock.train.loop import open_dataset, run_directory
@@ -79,8 +89,9 @@ def run_jobs(
 
     Raises:
         FileNotFoundError: A dataset is not there.
-        ValueError: Two jobs are the same run.
+        ValueError: Two jobs are the same run, or `num_jobs` is less than 1.
     """
+    check_num_jobs(num_jobs)
     _check_distinct(jobs)
     out = Path(out)
     executor = LocalExecutor() if executor is None else executor
@@ -116,7 +127,7 @@ def run_jobs(
     def start(job: Job) -> Worker:
         return _start(job, executor=executor, out=out, data_root=data_root, command=command)
 
-    with stop_on_signal() as stop, _Pool(start, waiting, records, ledger, display, retries) as pool:
+    with stop_on_signal(display=display) as stop, _Pool(start, waiting, records, ledger, display, retries) as pool:
         while pool.running or (pool.waiting and not stop.reason):
             while len(pool.running) < num_jobs and not stop.reason and pool.start_next(out):
                 pass

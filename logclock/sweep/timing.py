@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from logclock.config import from_dict, to_dict
-from logclock.sweep.workers import KEEP_MEMORY
+from logclock.sweep.workers import KEEP_MEMORY, check_num_jobs
 from logclock.train.config import RunConfig
 from logclock.train.device import autocast, choose_device, choose_precision, torch_settings
 from logclock.train.evaluate import ValidationSet
@@ -65,7 +65,9 @@ def measure_costs(configs: Sequence[RunConfig], *, num_jobs: int, data_root: str
 
     Raises:
         RuntimeError: A run that was to be timed failed.
+        ValueError: `num_jobs` is less than 1.
     """
+    check_num_jobs(num_jobs)
     with tempfile.TemporaryDirectory(prefix="logclock-timing-") as directory:
         shares = [configs[first::num_jobs] for first in range(min(num_jobs, len(configs)))]
         processes = [_start(share, Path(directory) / str(n), data_root) for n, share in enumerate(shares)]

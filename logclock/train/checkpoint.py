@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import re
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+
+from logclock.config.files import replacing
 
 __all__ = ["InUseError", "claim", "is_claimed", "load_latest", "remove_checkpoints", "save"]
 
@@ -71,7 +72,7 @@ def _locked(file: IO[Any], *, tries: int) -> bool:
 
 
 def save(directory: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint and delete all but the latest two.
+    """Write a checkpoint and delete all but the latest two; after an error there are those that were there before.
 
     Args:
         directory: Where the run's checkpoints lie.
@@ -82,11 +83,13 @@ def save(directory: Path, step: int, state: dict[str, Any]) -> Path:
     for leftover in directory.glob(".step-*"):  # of a process that was killed while it wrote
         leftover.unlink()
     path = directory / f"step-{step:08d}.pt"
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=f".{path.stem}.", delete=False) as file:
-        torch.save({"format": FORMAT, "step": step, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+    with replacing(path) as file:
+        try:
+            torch.save({"format": FORMAT, "step": step, **state}, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch finds its archive too short, and that is all it says
+                raise error.__context__ from None
+            raise
     _sync_directory(directory)
     for old in _checkpoints(directory)[:-KEPT]:
         old.unlink()

@@ -6,11 +6,19 @@ from typing import Any, Literal
 
 from logclock.config import to_dict
 from logclock.models import ModelConfig
+from logclock.optim.optimizer import MAX_STEP
 from logclock.records import content_hash
 from logclock.rules import Spec
 from logclock.schedules import AdaptiveWarmupPlan, Schedule, check
 
 __all__ = ["DataConfig", "EvaluationConfig", "ExecutionConfig", "RunConfig", "identity", "run_id"]
+
+
+MAX_THREADS = 1024
+"""More than any machine has; OpenMP ends the process when it cannot start a thread."""
+
+MAX_SEED = 2**64
+"""Torch's generators take seeds of 64 bits."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +35,8 @@ class DataConfig:
     """Tokens per sequence that the model predicts."""
 
     def __post_init__(self) -> None:
-        check(bool(self.dataset), "dataset", "name a prepared dataset", self.dataset)
+        is_path = bool(self.dataset) and "\0" not in self.dataset
+        check(is_path, "data.dataset", "name a prepared dataset", self.dataset, advice="See `logclock data prepare`.")
         check(self.batch_size >= 1, "batch_size", "be >= 1 sequence", self.batch_size)
         check(self.sequence_length >= 1, "sequence_length", "be >= 1 token", self.sequence_length)
 
@@ -74,8 +83,12 @@ class ExecutionConfig:
     tensorboard: bool = False
     """Whether the series also go to a TensorBoard event file; needs the extra `tensorboard`."""
 
+    accept_version: bool = False
+    """Whether to go on from a checkpoint that another version of logclock, of its rules or of torch wrote; the record
+    then says so."""
+
     def __post_init__(self) -> None:
-        check(self.num_threads >= 1, "num_threads", "be >= 1", self.num_threads)
+        check(1 <= self.num_threads <= MAX_THREADS, "num_threads", f"lie between 1 and {MAX_THREADS}", self.num_threads)
         interval = self.checkpoint_interval
         check(interval is None or interval >= 1, "checkpoint_interval", "be >= 1 update or None", interval)
 
@@ -143,9 +156,17 @@ class RunConfig:
             advice="Set one, e.g. --set rest_optimizer.name=adamw rest_optimizer.lr=1e-3.",
         )
         check(self.total_steps >= 1, "total_steps", "be >= 1", self.total_steps)
-        check(self.seed >= 0, "seed", "be >= 0", self.seed)
-        clip_is_valid = self.grad_clip is None or self.grad_clip > 0
-        check(clip_is_valid, "grad_clip", "be > 0 or None", self.grad_clip, advice="None switches clipping off.")
+        check(
+            self.total_steps < MAX_STEP,
+            "total_steps",
+            f"be below 2^24 = {MAX_STEP:,}, where the float32 step counters of the optimizers stop counting",
+            self.total_steps,
+            advice="Use larger batches, or several runs.",
+        )
+        check(0 <= self.seed < MAX_SEED, "seed", "be >= 0 and below 2^64", self.seed)
+        clip_is_valid = self.grad_clip is None or 0 < self.grad_clip < math.inf
+        advice = "None (null) switches clipping off."
+        check(clip_is_valid, "grad_clip", "be > 0 and finite, or None", self.grad_clip, advice=advice)
         check(self.accumulation_steps >= 1, "accumulation_steps", "be >= 1", self.accumulation_steps)
         check(
             self.data.batch_size % self.accumulation_steps == 0,

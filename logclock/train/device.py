@@ -1,6 +1,7 @@
 """On which device and in which precision does a run compute, and what did it take there?"""
 
 import contextlib
+import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import torch
 
 from logclock.train.config import RunConfig
 
-__all__ = ["autocast", "choose_device", "choose_precision", "peak_memory_bytes", "torch_settings"]
+__all__ = ["autocast", "check_memory", "choose_device", "choose_precision", "peak_memory_bytes", "torch_settings"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -46,6 +47,17 @@ def choose_precision(name: str, device: torch.device) -> str:
             f"precision is 'bfloat16', which {torch.cuda.get_device_name(device)} does not have. Use 'float32'."
         )
     return name
+
+
+def check_memory(config: RunConfig) -> None:
+    """Raise a ValueError for a model whose weights alone, which are drawn on the CPU, exceed this machine's memory."""
+    num_params = config.model.size().total_params
+    needed, there = 4 * num_params, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ValueError(
+            f"the model has {num_params:,} parameters, {needed / 1e9:.3g} GB of float32; this machine has "
+            f"{there / 1e9:.3g} GB of memory. Use a smaller model (--heads, or --set model.PATH=VALUE)."
+        )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

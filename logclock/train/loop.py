@@ -1,5 +1,6 @@
 """What happens in a training run, from the configuration to the record?"""
 
+import contextlib
 import functools
 import math
 import os
@@ -25,11 +26,11 @@ from logclock.records.record import Status
 from logclock.schedules import AdaptiveWarmupPlan
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
-from logclock.train.device import autocast, choose_device, choose_precision, torch_settings
+from logclock.train.device import autocast, check_memory, choose_device, choose_precision, torch_settings
 from logclock.train.evaluate import ValidationSet
 from logclock.train.export import export_model, write_config
 from logclock.train.progress import Display, QuietDisplay
-from logclock.train.record import completed_record, ended, new_record
+from logclock.train.record import completed_record, ended, new_record, other_lengths
 from logclock.train.series import latest
 from logclock.train.state import RunState
 from logclock.train.stop import StopRequest, stop_on_signal
@@ -59,6 +60,9 @@ def train(
     The run works in `out/runs/RUN_ID`: `config.json`, `checkpoints/`, and at the end `final.safetensors`. SIGTERM or
     SIGINT ends it after the step it is in, with a checkpoint; its record then has the status `running` and a reason.
 
+    A checkpoint of another version (of logclock, of the sources that decide numbers, of torch) is refused unless
+    `config.execution.accept_version` says otherwise; the record's `accepted_changes` then lists the differences.
+
     Args:
         config: The run.
         out: Directory of the study; several runs may share it, at the same time too.
@@ -74,10 +78,12 @@ def train(
 
     Raises:
         FileNotFoundError: The dataset is not there.
-        ValueError: Model and dataset do not fit together, or a checkpoint belongs to other data or another rule.
+        ValueError: Model, dataset and machine do not fit together, or a checkpoint belongs to other data or to another
+            version.
         RuntimeError: Another process trains this run, or no checkpoint can be read.
     """
     display = display or QuietDisplay()
+    check_memory(config)
     directory = run_directory(out, config)
     ledger = Ledger(Path(out) / "ledger.jsonl")
     dataset = open_dataset(config, root=data_root, verify=verify)
@@ -91,7 +97,9 @@ def train(
 
     if earlier := completed():
         return earlier
-    with checkpoint.claim(directory), stop_on_signal(parent=parent) as stop, torch_settings(config):
+    if other := other_lengths(ledger.records(), record):
+        display.message(other)
+    with checkpoint.claim(directory), stop_on_signal(parent=parent, display=display) as stop, torch_settings(config):
         if earlier := completed():  # by a process that held the claim until just now
             return earlier
         if not resume:
@@ -102,7 +110,8 @@ def train(
             record = run_steps(config, record, dataset=dataset, directory=directory, stop=stop, display=display)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            ledger.append(ended(record, status="failed", reason=reason))
+            with contextlib.suppress(OSError):  # of a full disk, say, which then is what the first error says
+                ledger.append(ended(record, status="failed", reason=reason))
             raise
         ledger.append(record)
         if record.status != "running":
@@ -125,7 +134,10 @@ def run_steps(
     warmup = None
     if isinstance(schedule, AdaptiveWarmupPlan):
         warmup = AdaptiveWarmup(optimizer, config.total_steps, plan=schedule)
-    run = RunState(record=record, model=model, optimizer=optimizer, warmup=warmup, device=device)
+    accepts = config.execution.accept_version
+    run = RunState(
+        record=record, model=model, optimizer=optimizer, warmup=warmup, device=device, accepts_version=accepts
+    )
     first_step = run.restore(directory / "checkpoints", message=display.message) + 1
     writer = (
         TensorBoardWriter(directory / "tensorboard", first_step=first_step) if config.execution.tensorboard else None

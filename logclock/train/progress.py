@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TextIO
+
+from logclock.config import from_dict
+from logclock.config.files import read_json, write_whole
 
 __all__ = [
     "Display",
@@ -63,6 +65,9 @@ class Reading:
 class Display(ABC):
     """Shows the readings of one or several runs; a context manager."""
 
+    is_cut_off = False
+    """Whether nobody reads any more: a pipe was closed. Runs then stop with checkpoints, see `StopRequest`."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -79,6 +84,12 @@ class Display(ABC):
     def message(self, text: str) -> None:
         """Print something that must not be missed."""
 
+    def _print(self, text: str, stream: TextIO) -> None:
+        try:
+            print(text, file=stream, flush=True)
+        except BrokenPipeError:
+            self.is_cut_off = True
+
 
 class QuietDisplay(Display):
     """Messages on the standard error stream and nothing else."""
@@ -88,7 +99,7 @@ class QuietDisplay(Display):
 
     def message(self, text: str) -> None:
         """Print to the standard error stream."""
-        print(text, file=sys.stderr, flush=True)
+        self._print(text, sys.stderr)
 
 
 class PlainDisplay(Display):
@@ -108,7 +119,7 @@ class PlainDisplay(Display):
 
     def message(self, text: str) -> None:
         """Print a line."""
-        print(text, flush=True)
+        self._print(text, sys.stdout)
 
 
 class LiveDisplay(Display):
@@ -159,21 +170,24 @@ class FileDisplay(Display):
         now = time.monotonic()
         if now - self._written >= FILE_SECONDS or reading.step == reading.total_steps:
             self._written = now
-            partial = self.path.with_name(f".{self.path.name}")
-            partial.write_text(json.dumps(dataclasses.asdict(reading)))
-            os.replace(partial, self.path)
+            write_whole(self.path, json.dumps(dataclasses.asdict(reading)).encode())
 
     def message(self, text: str) -> None:
         """Print to the standard error stream, which the executor keeps as the run's log."""
-        print(text, file=sys.stderr, flush=True)
+        self._print(text, sys.stderr)
 
 
 def read_progress(path: Path) -> Reading | None:
-    """Return what a `FileDisplay` wrote last, or None before its first reading."""
+    """Return what a `FileDisplay` wrote last, or None before its first reading and if the file is damaged."""
     try:
-        return Reading(**json.loads(path.read_text()))
-    except FileNotFoundError:
+        reading: Reading = from_dict(Reading, read_json(path, advice=""))
+    except (
+        FileNotFoundError,
+        ValueError,
+        TypeError,
+    ):  # it says how far a run is, nothing more: the next one comes soon
         return None
+    return reading
 
 
 def open_display(mode: DisplayMode = "auto") -> Display:

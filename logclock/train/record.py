@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import functools
+import hashlib
 import platform
 import shlex
 import subprocess
@@ -15,7 +16,7 @@ import torch
 
 import logclock
 from logclock.data import Dataset
-from logclock.records import RunRecord
+from logclock.records import RunRecord, content_hash
 from logclock.records.record import Status
 from logclock.rules import Spec
 from logclock.train.config import RunConfig, identity
@@ -23,7 +24,19 @@ from logclock.train.device import choose_device, choose_precision
 from logclock.train.series import RunLog
 from logclock.version import __version__
 
-__all__ = ["completed_record", "ended", "exit_code", "new_record", "optimizer_name"]
+__all__ = ["completed_record", "ended", "exit_code", "new_record", "optimizer_name", "other_lengths", "source_hashes"]
+
+DECIDING = {
+    "schedules": "schedules/*.py",
+    "rules": "rules/*.py",
+    "backends": "backends/*.py",
+    "optim": "optim/*.py",
+    "models": "models/*.py",
+    "batches": "data/batches.py",
+    "loop": "train/loop.py",
+    "evaluation": "train/evaluate.py",
+}
+"""The sources that decide a run's numbers, by the name under which a difference is told."""
 
 
 def new_record(
@@ -53,7 +66,7 @@ def new_record(
         reason=None,
         model=_model_numbers(config),
         data=_data_numbers(dataset),
-        provenance=_provenance(config, command),
+        provenance=_provenance(config, dataset, command),
         train=log.train,
         validation=log.validation,
         schedules=log.schedules,
@@ -79,6 +92,34 @@ def completed_record(records: Iterable[RunRecord], fresh: RunRecord) -> RunRecor
             same_data = record.data.get("fingerprint") == fresh.data["fingerprint"]
             return record if has_ended and same_rule and same_data else None
     return None
+
+
+def other_lengths(records: Iterable[RunRecord], fresh: RunRecord) -> str | None:
+    """Return what to say if a study has the fresh run with another number of steps, and not with this one.
+
+    Whoever lengthens a run may expect it to be continued. It is another one: its schedules are made for its own length
+    from the first step on.
+
+    Args:
+        records: The latest of each run.
+        fresh: The record of the run as it would start now.
+    """
+    steps = fresh.config["total_steps"]
+    others = {}
+    for record in records:
+        if record.run_id == fresh.run_id:
+            return None
+        same = all(record.config.get(key) == fresh.config[key] for key in ("model", "data", "seed"))
+        if same and (record.label, record.tags) == (fresh.label, fresh.tags):
+            others[record.run_id] = record.config.get("total_steps")
+    different = {run: length for run, length in others.items() if length != steps}
+    if not different:
+        return None
+    run, length = list(different.items())[-1]
+    return (
+        f"{fresh.label}: {steps} steps are another run ({fresh.run_id}) than the {length} steps of run {run} here, "
+        "which is not continued: its schedules were made for its length. This one starts at step 1."
+    )
 
 
 def ended(record: RunRecord, *, status: Status, reason: str | None) -> RunRecord:
@@ -123,7 +164,24 @@ def _data_numbers(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _provenance(config: RunConfig, command: str | None) -> dict[str, Any]:
+@functools.cache
+def source_hashes() -> dict[str, str]:
+    """Return a hash of each part of this package that decides numbers, as it was when first asked for."""
+    package = Path(logclock.__file__).parent
+    hashes = {}
+    for name, pattern in DECIDING.items():
+        digest = hashlib.sha256()
+        for path in sorted(package.glob(pattern)):
+            content = path.read_bytes()
+            digest.update(f"{path.name} {len(content)}\n".encode() + content)
+        hashes[name] = digest.hexdigest()[:16]
+    return hashes
+
+
+def _provenance(config: RunConfig, dataset: Dataset, command: str | None) -> dict[str, Any]:
+    rule_hash = "+".join(spec.rule.source_hash for spec in (config.optimizer, config.rest_optimizer) if spec)
+    deciding = {"logclock": __version__, "torch": torch.__version__, "rule_hash": rule_hash, "sources": source_hashes()}
+    numbers_hash = content_hash({"config": identity(config), "fingerprint": dataset.fingerprint, **deciding})
     device = choose_device(config.execution.device)
     commit, is_dirty = _git_state()
     return {
@@ -137,7 +195,9 @@ def _provenance(config: RunConfig, command: str | None) -> dict[str, Any]:
         "precision": choose_precision(config.precision, device),
         "num_threads": config.execution.num_threads,
         "compile_model": config.execution.compile_model,
-        "rule_hash": "+".join(spec.rule.source_hash for spec in (config.optimizer, config.rest_optimizer) if spec),
+        "rule_hash": rule_hash,
+        "sources": dict(source_hashes()),
+        "numbers_hash": numbers_hash,
         "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),
         "ended": None,
@@ -152,7 +212,7 @@ def _git_state() -> tuple[str | None, bool | None]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # no git here
+        except OSError:  # no git here, or no process to be had
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 

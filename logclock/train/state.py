@@ -33,6 +33,7 @@ class RunState:
         optimizer: Updates the model.
         warmup: Sets the learning rate where the loss decides it; None if it is a function of the step.
         device: Where the model lies.
+        accepts_version: Whether a checkpoint of another version may be continued.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class RunState:
         optimizer: ScheduledOptimizer,
         device: torch.device,
         warmup: AdaptiveWarmup | None = None,
+        accepts_version: bool = False,
     ) -> None:
+        self._accepts_version = accepts_version
         self.record, self.model, self.optimizer, self.device = record, model, optimizer, device
         self.warmup = warmup
         self.log = RunLog()
@@ -76,17 +79,13 @@ class RunState:
             message: Told where the run goes on, and of everything that keeps it from being bitwise the same.
 
         Raises:
-            ValueError: The checkpoint was made from other data or by another version of the rule.
+            ValueError: The checkpoint was made from other data, or by another version and the configuration does not
+                accept that.
         """
         state = checkpoint.load_latest(directory, message=message)
         if state is None:
             return 0
-        for name, value in self._origin().items():
-            if state["origin"][name] != value:
-                raise ValueError(
-                    f"the checkpoint in {directory} was made with {name} {state['origin'][name]}, now it is {value}: "
-                    "the run would be neither the old one nor a new one. Start it over with resume=False (--no-resume)."
-                )
+        self._check_origin(state, directory, message)
         changes = [
             f"{name} {state['execution'][name]} before, {value} now"
             for name, value in self._execution().items()
@@ -94,6 +93,12 @@ class RunState:
         ]
         if changes:
             message(f"{self.record.label}: going on with {'; '.join(changes)}: the same up to rounding, not bitwise")
+        self._take_over(state)
+        step: int = state["step"]
+        message(f"{self.record.label}: going on after step {step}")
+        return step
+
+    def _take_over(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.warmup is not None:
@@ -103,9 +108,33 @@ class RunState:
         self.monitor = DivergenceMonitor(**state["monitor"])
         self.timer.load_state_dict(state["timer"])
         self._seconds_before = state["wall_seconds"]
-        step: int = state["step"]
-        message(f"{self.record.label}: going on after step {step}")
-        return step
+
+    def _check_origin(self, state: dict[str, Any], directory: Path, message: Callable[[str], None]) -> None:
+        """Raise if going on would mix two versions of the run, unless that is accepted; the record then says so."""
+        before, now = state["origin"], self._origin()
+        name = "dataset fingerprint"
+        if before[name] != now[name]:
+            raise ValueError(
+                f"the checkpoint in {directory} was made with {name} {before[name]}, now it is {now[name]}: "
+                "the run would be neither the old one nor a new one. Start it over with resume=False (--no-resume)."
+            )
+        accepted = [before["accepted"]] if before.get("accepted") else []
+        changes = _differences(before, now)
+        if changes and not self._accepts_version:
+            raise ValueError(
+                f"the checkpoint in {directory} comes from another version: {'; '.join(changes)}. The rest of the run "
+                "would not be what the old version makes of it, nor all of it what this one does. Go on with the old "
+                "version, start over with --no-resume (resume=False), or accept the mixture, which the record will "
+                "say, with --accept-version (execution.accept_version=true)."
+            )
+        if changes:
+            accepted.append(f"from step {state['step'] + 1}: {'; '.join(changes)}")
+            message(f"{self.record.label}: accepted another version {accepted[-1]}")
+        if accepted:
+            self._note_accepted("; ".join(accepted))
+
+    def _note_accepted(self, text: str) -> None:
+        self.record = dataclasses.replace(self.record, provenance=self.record.provenance | {"accepted_changes": text})
 
     def wall_seconds(self) -> float:
         """Return how long the run has taken, interruptions not counted."""
@@ -160,17 +189,39 @@ class RunState:
     def _handover_reason(self) -> dict[str, str | None]:
         return {} if self.warmup is None else {"handover_reason": self.warmup.handover_reason}
 
-    def _origin(self) -> dict[str, str]:
+    def _origin(self) -> dict[str, Any]:
         """What the checkpoint must agree with, beside the configuration, which names its directory."""
+        provenance = self.record.provenance
         return {
-            "rule_hash": self.record.provenance["rule_hash"],
             "dataset fingerprint": self.record.data["fingerprint"],
+            "logclock": provenance["logclock"],
+            "git_commit": provenance["git_commit"],
+            "torch": str(provenance["torch"]),
+            "rule_hash": provenance["rule_hash"],
+            "sources": dict(provenance["sources"]),
+            "accepted": provenance.get("accepted_changes"),
         }
 
     def _execution(self) -> dict[str, Any]:
         """What changes results by rounding."""
-        names = ("torch", "device", "precision", "num_threads", "compile_model")
+        names = ("device", "precision", "num_threads", "compile_model")
         return {name: str(self.record.provenance[name]) for name in names}
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what decides numbers and has changed since a checkpoint; a commit decides nothing but helps to find it."""
+    changes = [
+        f"{name} {before.get(name, 'unknown')} before, {now[name]} now"
+        for name in ("logclock", "torch", "rule_hash")
+        if before.get(name) != now[name]
+    ]
+    sources = before.get("sources", {})
+    changed = [name for name, value in now["sources"].items() if sources.get(name) != value]
+    if changed:
+        commits = (before.get("git_commit"), now["git_commit"])
+        named = f" (commit {commits[0] or 'unknown'} before, {commits[1] or 'unknown'} now)" if any(commits) else ""
+        changes.append(f"other sources of {', '.join(changed)}{named}")
+    return changes
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -79,21 +79,37 @@ def test_help_names_what_there_is(capsys, arguments, texts):
     assert "None" not in shown
 
 
-def test_an_accident_keeps_its_traceback(monkeypatch):
-    def accident(arguments):
-        return len(None)  # a TypeError, but not one that we raised for the user
+def raising(error):
+    def run(arguments):
+        raise error
 
+    return run
+
+
+def accident(arguments):
+    return len(None)  # a TypeError, but not one that we raised for the user
+
+
+@pytest.mark.parametrize(
+    "accident", [accident, lambda arguments: int("many"), raising(KeyError("x")), raising(Exception)]
+)
+def test_a_bug_of_ours_says_so_and_has_an_exit_code_of_its_own(monkeypatch, capsys, accident):
     monkeypatch.setattr(entry, "_run", accident)
 
-    with pytest.raises(TypeError, match="NoneType"):
-        main([])
+    assert main([]) == 70
+    shown = capsys.readouterr().err
+    assert shown.startswith("logclock: error: ")
+    assert "This is a bug in logclock, not in your request. --debug shows the traceback" in shown
+    assert "Traceback" not in shown
 
 
-def test_an_error_from_elsewhere_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(entry, "_run", lambda arguments: int("many"))
+@pytest.mark.parametrize("arguments", [["--debug", "show", "--seed", "-3"], ["show", "--seed", "-3", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(capsys, arguments):
+    assert main(arguments) == 2
 
-    with pytest.raises(ValueError, match="many"):
-        main([])
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last):")
+    assert shown.splitlines()[-1].startswith("logclock: error: seed must be >= 0")
 
 
 def test_ctrl_c_is_exit_code_130(monkeypatch):

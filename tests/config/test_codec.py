@@ -166,7 +166,8 @@ def test_what_is_not_plain_data_is_refused(value):
     [
         (float, 3, 3.0),
         (float, 3.5, 3.5),
-        (float, math.inf, math.inf),
+        (float, 2**64, 1.8446744073709552e19),
+        (int, 2**64 - 1, 18446744073709551615),
         (int, 3, 3),
         (int, 1e6, 1_000_000),
         (bool, True, True),
@@ -304,7 +305,6 @@ def overridden(*assignments):
         ("size=1e-3", {"size": 0.001}),
         ("size=.5", {"size": 0.5}),
         ("size=3", {"size": 3.0}),
-        ("size=inf", {"size": math.inf}),
         ('size={"kind": "circle", "radius": 9}', {"size": {"kind": "circle", "radius": 9.0, "color": "red"}}),
         ("size.side=7", {"size": {"kind": "square", "side": 7.0, "color": "blue"}}),
         ("inner.steps=20", {"inner": {"steps": 20, "rate": 0.5, "mode": "fast"}}),
@@ -317,6 +317,36 @@ def overridden(*assignments):
 )
 def test_one_value_is_replaced(assignment, expected):
     assert overridden(assignment) == expected
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("size=inf", "size must be a finite number, got inf."),
+        ("size=-Infinity", "size must be a finite number, got -inf."),
+        ("inner.rate=NaN", "inner.rate must be a finite number, got nan."),
+        ("inner.rate=1e999", "inner.rate must be a finite number, got inf."),
+        (f"inner.rate={10**400}", "inner.rate must be a finite number, got inf."),
+        (f"inner.rate=-{10**400}", "inner.rate must be a finite number, got -inf."),
+        (f"limit={2**64}", "limit must be a whole number of 64 bits, got 18446744073709551616."),
+        (f"limit=-{2**63 + 1}", "limit must be a whole number of 64 bits, got -9223372036854775809."),
+        ("limit=1e30", "limit must be a whole number of 64 bits, got 1e+30."),
+        ("limit=inf", "limit must be a whole number, got inf."),
+    ],
+)
+def test_a_number_that_no_record_could_hold_is_refused(assignment, message):
+    with pytest.raises((ValueError, TypeError)) as error:
+        overridden(assignment)
+
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("digits", ["7" * 5000, "[" * 100_000, '{"a":' * 900, "[" * 900 + "]" * 900, "x" * 100_000])
+def test_an_absurd_value_is_one_short_error(digits):
+    with pytest.raises((TypeError, ValueError), match=r"^limit must be") as error:
+        overridden(f"limit={digits}")
+
+    assert len(str(error.value)) < 400
 
 
 def test_the_config_that_was_given_is_not_changed():
@@ -394,6 +424,7 @@ def test_an_assignment_that_does_not_fit_is_explained(assignment, kind, message)
 # ----- properties
 
 TEXT = st.text("ab 1.=[]{}\"'\\\n\u00e9\u4e2d", max_size=6)
+INTEGERS = st.integers(-(2**63), 2**64 - 1)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 SHAPES = st.recursive(
     st.one_of(
@@ -411,12 +442,12 @@ JSON = st.recursive(
 OUTERS = st.builds(
     Outer,
     name=TEXT,
-    inner=st.builds(Inner, steps=st.integers(), rate=NUMBERS, mode=st.sampled_from(["fast", "slow"])),
+    inner=st.builds(Inner, steps=INTEGERS, rate=NUMBERS, mode=st.sampled_from(["fast", "slow"])),
     size=NUMBERS | SHAPES,
     shape=SHAPES,
-    limit=st.none() | st.integers(),
+    limit=st.none() | INTEGERS,
     is_on=st.booleans(),
-    pair=st.tuples(st.integers(), TEXT),
+    pair=st.tuples(INTEGERS, TEXT),
     numbers=st.lists(NUMBERS, max_size=3),
     table=st.dictionaries(TEXT, st.none() | NUMBERS, max_size=3),
     extra=JSON,

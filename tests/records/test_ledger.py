@@ -2,6 +2,8 @@ import fcntl
 import json
 import math
 import os
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -63,7 +65,7 @@ def test_a_number_that_json_does_not_have_leaves_the_file_alone(ledger, record):
     ledger.append(record(0))
     before = ledger.path.read_bytes()
 
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match=r"metrics\.loss is nan, and a ledger takes finite numbers"):
         ledger.append(record(1, metrics={"loss": math.nan}))
 
     assert ledger.path.read_bytes() == before
@@ -185,7 +187,13 @@ def test_a_long_line_cut_off_is_recognised(ledger, record):
         (b'{"config": {"seed": 1}', "Expecting ',' delimiter"),
         (b"hello", "Expecting value"),
         (b"<<<<<<< ours", "Expecting value"),
-        (b"\xff\xfe{}", "can't decode byte"),
+        (b"\xff\xfe{}", "looks like UTF-16"),
+        (b'{"label": "Z\xfcrich"}', "byte 12 is 0xfc, not UTF-8: invalid start byte"),
+        (b'{"seed": 1, "seed": 2}', "the key 'seed' stands twice in one object"),
+        (b'{"metrics": {"final_train_loss": -Infinity}}', "final_train_loss is -inf, and JSON has finite numbers only"),
+        (b'{"model": {"depth": 2e400}}', r"model\.depth is inf, and JSON has finite numbers only"),
+        (b'{"config": ' + b"[" * 70 + b"]" * 70 + b"}", "nested more than 64 deep"),
+        (b'{"config": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested more than 64 deep"),
         (b"\x00" * 8, "Expecting value"),
         (b"[1, 2]", r"expected a JSON object, got \[1, 2\]"),
         (b"3", "expected a JSON object, got 3"),
@@ -206,8 +214,53 @@ def test_an_object_that_is_no_record_is_an_error(ledger, record):
     ledger.append(record(0))
     ledger.path.write_bytes(ledger.path.read_bytes() + b'{"schema_version": 1, "seed": 3}\n')
 
-    with pytest.raises(TypeError, match="RunRecord lacks 'config'"):
+    with pytest.raises(
+        TypeError, match=r"ledger\.jsonl, line 2: RunRecord lacks 'config'.*Correct the line, or remove"
+    ):
         ledger.records()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"lable": "x"}, TypeError, r"unknown key 'lable'\. Did you mean 'label'"),
+        ({"schema_version": 7}, ValueError, r"record has schema_version 7, .* named in its provenance, 9\.1\.0\.$"),
+        ({"schema_version": None}, ValueError, "record has schema_version None"),
+        ({"seed": "3"}, TypeError, r"seed must be a whole number, got '3'\. Correct the line"),
+        ({"seed": 2**70}, ValueError, "seed must be a whole number of 64 bits"),
+        ({"status": "lost"}, ValueError, "status must be one of 'running', .* Correct the line"),
+        ({"train": {"loss": [1.0, True]}}, TypeError, r"train\.loss\[1\] must be a number, got True"),
+        ({"provenance": None}, TypeError, "provenance must be a mapping, got None"),
+    ],
+)
+def test_an_error_in_a_record_names_file_line_and_what_to_do(ledger, record, changes, kind, message):
+    ledger.append(record(0))
+    broken = record(1, provenance={"logclock": "9.1.0"}).to_dict() | changes
+    ledger.path.write_bytes(ledger.path.read_bytes() + b"\n" + json.dumps(broken).encode() + b"\n")
+    ledger.append(record(2))
+
+    with pytest.raises(kind, match=rf"ledger\.jsonl, line 3: {message}"):
+        ledger.records()
+
+
+@pytest.mark.parametrize("room", [0, 1, 100])
+def test_a_line_that_does_not_fit_on_the_disk_leaves_nothing(ledger, record, room):
+    """A limit of the size of files stands for the end of the disk: a write takes what fits, the next one fails."""
+    ledger.append(record(0))
+    before = ledger.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"ledger\.jsonl"):
+            ledger.append(record(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    assert ledger.path.read_bytes() == before
+    ledger.append(record(2))
+    assert seeds(ledger) == [0, 2]
 
 
 def test_blank_lines_are_allowed(ledger, record):

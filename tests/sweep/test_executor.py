@@ -57,6 +57,25 @@ def no_workers(monkeypatch):
     monkeypatch.setattr(executor, "_start", start)
 
 
+@pytest.mark.parametrize("num_jobs", [0, -1])
+def test_no_runs_at_a_time_would_never_end_and_is_refused(run, tiny_run, no_workers, tmp_path, num_jobs):
+    with pytest.raises(ValueError, match=rf"jobs must be >= 1, got {num_jobs}\. Leave it out"):
+        run([job(tiny_run())], num_jobs=num_jobs)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_tells_a_request_that_cannot_be_met_without_a_traceback(run, tiny_run):
+    display = Watcher()
+
+    (record,) = run([job(tiny_run("model.num_layers=100000000000"))], display=display)
+
+    assert record.status == "failed"
+    told = "\n".join(display.messages)
+    assert "error: the model has" in told
+    assert "Traceback" not in told
+
+
 def test_a_run_that_cannot_train_costs_nobody_else_anything(run, tiny_run, tiny_data_root, tmp_path):
     good, bad = tiny_run(), tiny_run("seed=1", "execution.checkpoint_interval=5")
     in_the_way = run_directory(tmp_path / "out", bad) / "checkpoints"
@@ -69,7 +88,8 @@ def test_a_run_that_cannot_train_costs_nobody_else_anything(run, tiny_run, tiny_
     assert [(record.label, record.status) for record in records] == [("bad", "failed"), ("adana", "finished")]
     assert records[0].reason.startswith("FileExistsError")
     told = next(text for text in display.messages if text.startswith("bad seed 1: failed"))
-    assert "\n    FileExistsError" in told  # the end of the log
+    assert f"\n    error: {in_the_way}: File exists." in told  # the end of the log
+    assert "Traceback" not in told
     assert str(run_directory(tmp_path / "out", bad) / "log.txt") in told
     assert display.steps["adana seed 0"][-1] == 24
     assert Ledger(tmp_path / "out" / "ledger.jsonl").records() == records

@@ -1,4 +1,6 @@
 import os
+import resource
+import signal
 
 import pytest
 import torch
@@ -72,7 +74,7 @@ def test_if_none_can_be_read_the_error_says_what_to_do(tmp_path):
         checkpoint.load_latest(tmp_path, message=lambda text: None)
 
 
-def test_a_crash_while_writing_leaves_the_old_checkpoint_and_the_next_save_cleans_up(tmp_path, monkeypatch):
+def test_an_error_while_writing_leaves_the_old_checkpoint_alone(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, {})
 
     def half_a_save(state, file):
@@ -85,9 +87,57 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint_and_the_next_save_clean
         with pytest.raises(MemoryError):
             checkpoint.save(tmp_path, 2, {})
 
+    assert files(tmp_path) == ["step-00000001.pt"]
     assert checkpoint.load_latest(tmp_path, message=pytest.fail)["step"] == 1
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_save(tmp_path):
+    (tmp_path / ".step-00000002.pt.4711-deadbeef").write_bytes(b"half")
+
     checkpoint.save(tmp_path, 3, {})
-    assert files(tmp_path) == ["step-00000001.pt", "step-00000003.pt"]
+
+    assert files(tmp_path) == ["step-00000003.pt"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.99])
+def test_a_disk_that_is_full_leaves_what_was_there_and_no_part_of_the_new_file(tmp_path, share):
+    """A limit of the size of files stands for the end of the disk."""
+    state = {"weights": torch.ones(50_000)}
+    size = checkpoint.save(tmp_path, 1, state).stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * size), limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            checkpoint.save(tmp_path, 2, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    assert error.value.filename == str(tmp_path / "step-00000002.pt")
+    assert files(tmp_path) == ["step-00000001.pt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError("cannot be pickled"), TypeError("so")])
+def test_whatever_ends_a_save_leaves_nothing_behind(tmp_path, error):
+    class Unpicklable:
+        def __reduce__(self):
+            raise error
+
+    kind = error if isinstance(error, type) else type(error)
+    with pytest.raises(kind):
+        checkpoint.save(tmp_path, 1, {"model": torch.ones(1000), "extra": Unpicklable()})
+
+    assert files(tmp_path) == []
+
+
+def test_a_directory_in_the_place_of_the_file_is_an_error_that_leaves_nothing(tmp_path):
+    (tmp_path / "step-00000003.pt").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        checkpoint.save(tmp_path, 3, {})
+
+    assert files(tmp_path) == ["step-00000003.pt"]
 
 
 def test_files_of_another_format_are_refused(tmp_path):

@@ -63,17 +63,25 @@ def test_whatever_changes_the_record_changes_the_id(tiny_run, assignment):
     [
         ("total_steps=0", "total_steps must be >= 1, got 0"),
         ("seed=-1", "seed must be >= 0"),
-        ("grad_clip=0", "grad_clip must be > 0 or None, got 0.0. None switches clipping off."),
+        ("grad_clip=0", "grad_clip must be > 0 and finite, or None, got 0.0"),
         ("accumulation_steps=3", "accumulation_steps must divide data.batch_size = 4, got 3"),
         ("z_loss=-1", "z_loss must be >= 0"),
         ("log_interval=0", "log_interval must be >= 1"),
         ("data.batch_size=0", "batch_size must be >= 1 sequence"),
         ("data.sequence_length=0", "sequence_length must be >= 1 token"),
-        ("data.dataset=", "dataset must name a prepared dataset"),
+        ("data.dataset=", "data.dataset must name a prepared dataset"),
         ("evaluation.interval=0", "interval must be >= 1 update"),
         ("evaluation.batches=0", "batches must be >= 1 or None"),
         ("evaluation.batch_size=0", "batch_size must be >= 1"),
-        ("execution.num_threads=0", "num_threads must be >= 1"),
+        ("execution.num_threads=0", "num_threads must lie between 1 and 1024"),
+        ("execution.num_threads=100000000000", "num_threads must lie between 1 and 1024"),
+        ('data.dataset="a\\u0000b"', "data.dataset must name a prepared dataset"),
+        ("seed=-1", "seed must be >= 0 and below 2.64, got -1"),
+        ("seed=18446744073709551616", "seed must be a whole number of 64 bits"),
+        ("grad_clip=inf", "grad_clip must be a finite number, got inf"),
+        ("z_loss=NaN", "z_loss must be a finite number, got nan"),
+        ("optimizer.lr=1e400", "optimizer.lr must be a finite number, got inf"),
+        ("lr_schedule.final=-inf", "lr_schedule.final must be a finite number, got -inf"),
         ("execution.checkpoint_interval=0", "checkpoint_interval must be >= 1 update or None"),
         ("execution.device=tpu", "execution.device must be one of 'auto', 'cuda', 'mps', 'cpu', got 'tpu'"),
         ("precision=float16", "precision must be one of"),
@@ -114,3 +122,19 @@ def test_every_field_is_documented():
                 if isinstance(first, ast.AnnAssign) and isinstance(second, ast.Expr)
             }
             assert documented == fields
+
+
+@pytest.mark.parametrize("steps", [2**24, 2**24 + 1, 10**12])
+def test_more_updates_than_the_optimizers_count_are_refused_when_planned(tiny_run, steps):
+    with pytest.raises(
+        ValueError, match=rf"total_steps must be below 2\^24 = 16,777,216, .*got {steps}.*larger batches"
+    ):
+        tiny_run(steps=steps)
+
+
+def test_the_largest_countable_number_of_updates_is_a_plan(tiny_run):
+    assert tiny_run(steps=2**24 - 1).total_steps == 16_777_215
+
+
+def test_the_largest_seed_of_64_bits_is_taken(tiny_run):
+    assert tiny_run(f"seed={2**64 - 1}").seed == 18_446_744_073_709_551_615

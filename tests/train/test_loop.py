@@ -3,6 +3,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 import torch
 
+import logclock
 from logclock.algorithms import AdamwSpec, SgdSpec
 from logclock.config import to_dict
 from logclock.data import TrainBatches
@@ -18,7 +20,8 @@ from logclock.records import Ledger
 from logclock.schedules import AdaptiveWarmupPlan, Constant
 from logclock.sweep import worker
 from logclock.train import exit_code, load_model, loop, open_dataset, run_directory, train
-from logclock.train.progress import QuietDisplay, Reading
+from logclock.train.progress import PlainDisplay, QuietDisplay, Reading
+from logclock.train.record import source_hashes
 
 OPTIMIZERS = ["adamw", "adana", "dana-mk4", "dana-star", "dana-star-mk4"]
 
@@ -443,17 +446,146 @@ def test_starting_over_forgets_checkpoints(make_run, tiny_run):
     assert display.messages == []
 
 
-def test_going_on_under_another_torch_is_said(make_run, tiny_run, monkeypatch):
+def test_going_on_with_another_number_of_threads_is_said(make_run, tiny_run, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "new_record", changing("provenance", "torch", "0.4"))
+        patch.setattr(loop, "new_record", changing("provenance", "num_threads", 64))
         make_run(tiny_run(), display=StopAt(10))
     display = StopAt(10**9)
 
     record = make_run(tiny_run(), display=display)
 
     assert record.status == "finished"
-    expected = f"torch 0.4 before, {torch.__version__} now: the same up to rounding, not bitwise"
+    expected = "num_threads 64 before, 1 now: the same up to rounding, not bitwise"
     assert any(expected in text for text in display.messages)
+
+
+OLD_SOURCES = source_hashes() | {"schedules": "0" * 16, "backends": "1" * 16}
+OTHER_VERSIONS = [
+    ("torch", "0.4", f"torch 0.4 before, {torch.__version__} now"),
+    ("logclock", "0.0.1", f"logclock 0.0.1 before, {logclock.__version__} now"),
+    ("rule_hash", "abc", "rule_hash abc before, "),
+    ("sources", OLD_SOURCES, "other sources of schedules, backends"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "difference"), OTHER_VERSIONS, ids=[key for key, *_ in OTHER_VERSIONS])
+def test_a_checkpoint_of_another_version_is_refused_unless_accepted(
+    make_run, tiny_run, monkeypatch, tmp_path, key, value, difference
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "new_record", changing("provenance", key, value))
+        make_run(tiny_run(), display=StopAt(10))
+
+    with pytest.raises(
+        ValueError, match=rf"from another version: {re.escape(difference)}.*--no-resume.*--accept-version"
+    ):
+        make_run(tiny_run())
+    display = StopAt(10**9)
+    record = make_run(tiny_run("execution.accept_version=true"), display=display)
+
+    assert record.status == "finished"
+    assert record.provenance["accepted_changes"].startswith(f"from step 11: {difference}")
+    assert record.provenance[key] != value
+    assert any("accepted another version" in text for text in display.messages)
+    assert Ledger(tmp_path / "out" / "ledger.jsonl").records() == [record]
+
+
+def test_what_was_accepted_stays_in_the_record_over_further_stops(make_run, tiny_run, monkeypatch):
+    for step, version in ((5, "0.1"), (10, "0.2"), (15, "0.2")):
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "new_record", changing("provenance", "logclock", version))
+            make_run(tiny_run("execution.accept_version=true"), display=StopAt(step))
+
+    record = make_run(tiny_run("execution.accept_version=true"))
+
+    assert record.provenance["accepted_changes"] == (
+        f"from step 6: logclock 0.1 before, 0.2 now; from step 16: logclock 0.2 before, {logclock.__version__} now"
+    )
+
+
+def test_a_checkpoint_from_before_versions_were_kept_is_of_another_version(make_run, tiny_run, tmp_path):
+    make_run(tiny_run(), display=StopAt(10))
+    (path,) = (run_directory(tmp_path / "out", tiny_run()) / "checkpoints").glob("step-*.pt")
+    state = torch.load(path, weights_only=True)
+    state["origin"] = {key: state["origin"][key] for key in ("rule_hash", "dataset fingerprint")}
+    torch.save(state, path)
+
+    with pytest.raises(ValueError, match=f"logclock unknown before, {logclock.__version__} now"):
+        make_run(tiny_run())
+
+
+def test_a_longer_run_says_that_it_continues_none(make_run, tiny_run):
+    first = make_run(tiny_run(steps=12))
+    display = StopAt(10**9)
+
+    record = make_run(tiny_run(steps=18), display=display)
+
+    assert record.run_id != first.run_id
+    assert display.messages == [
+        f"adana: 18 steps are another run ({record.run_id}) than the 12 steps of run {first.run_id} here, which is not "
+        "continued: its schedules were made for its length. This one starts at step 1."
+    ]
+    make_run(tiny_run("seed=1", steps=18), display=display)
+    make_run(tiny_run(optimizer="adamw", steps=18), display=display)
+    make_run(tiny_run(steps=24), tags={"phase": "sweep"}, display=display)
+    assert len(display.messages) == 1  # another seed, optimizer or purpose is no longer run
+
+
+class GonePipe:
+    """A stream whose reader goes after some lines."""
+
+    def __init__(self, lines):
+        self.lines = lines
+
+    def write(self, text):
+        self.lines -= text.count("\n")
+        if self.lines < 0:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        pass
+
+
+def test_a_run_whose_reader_has_gone_stops_with_a_checkpoint_and_goes_on(make_run, tiny_run, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr("logclock.train.progress.PLAIN_SECONDS", 0.0)
+        patch.setattr("sys.stdout", GonePipe(2))
+        stopped = make_run(tiny_run(), display=PlainDisplay())
+
+    assert (stopped.status, stopped.reason) == (
+        "running",
+        "stopped by the end of the program that read its output after step 10; start it again to go on",
+    )
+    assert series(make_run(tiny_run())) == series(make_run(tiny_run(), out="whole"))
+
+
+def test_a_disk_that_is_full_ends_a_run_with_one_error_about_it(make_run, tiny_run, monkeypatch, tmp_path):
+    config = tiny_run("execution.checkpoint_interval=5")
+    directory = run_directory(tmp_path / "out", config) / "checkpoints"
+    before, _ = make_run(config, display=StopAt(5)), sorted(directory.iterdir())
+
+    def full(state, file):
+        file.write(b"x" * 100_000)
+        raise OSError(28, "No space left on device")
+
+    def no_room(self, record):
+        if record.status == "failed":
+            raise OSError(28, "No space left on device, again")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Ledger, "append", no_room)
+    with pytest.raises(OSError, match=r"No space left on device: .*step-00000010\.pt"):
+        make_run(config)
+
+    assert before.status == "running"
+    assert [path.name for path in directory.iterdir()] == ["step-00000005.pt"]
+
+
+def test_a_model_that_no_memory_could_hold_is_refused_at_once(make_run, tiny_run, tmp_path):
+    with pytest.raises(ValueError, match=r"parameters, .* GB of float32; this machine has .* Use a smaller model"):
+        make_run(tiny_run("model.num_layers=100000000000"))
+
+    assert not (tmp_path / "out").exists()
 
 
 def changing(part, key, value, real=loop.new_record):
@@ -467,13 +599,15 @@ def changing(part, key, value, real=loop.new_record):
     return changed
 
 
-@pytest.mark.parametrize(("part", "key"), [("data", "fingerprint"), ("provenance", "rule_hash")])
-def test_a_checkpoint_from_other_data_or_another_rule_is_refused(make_run, tiny_run, monkeypatch, part, key):
+@pytest.mark.parametrize(("part", "key"), [("data", "fingerprint")])
+def test_a_checkpoint_from_other_data_is_refused_even_if_versions_are_accepted(
+    make_run, tiny_run, monkeypatch, part, key
+):
     make_run(tiny_run(), display=StopAt(10))
     monkeypatch.setattr(loop, "new_record", changing(part, key, "something else"))
 
     with pytest.raises(ValueError, match=r"now it is something else: .* Start it over with resume=False"):
-        make_run(tiny_run())
+        make_run(tiny_run("execution.accept_version=true"))
 
 
 def test_two_processes_cannot_train_one_run(make_run, tiny_run, tmp_path):

@@ -101,3 +101,24 @@ def test_a_missing_rich_names_the_extra(monkeypatch):
 
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'logclock\[bench\]'"):
         open_display("live")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"step": "x", "total_steps": 3}', '{"other": 1}'])
+def test_a_damaged_progress_file_is_no_reading(tmp_path, content):
+    (tmp_path / "progress.json").write_text(content)
+
+    assert read_progress(tmp_path / "progress.json") is None
+
+
+def test_a_reader_that_has_gone_is_noted_and_costs_nothing_more(monkeypatch):
+    class Gone:
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    display = PlainDisplay()
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert not display.is_cut_off
+
+    display.message("nobody hears this")
+
+    assert display.is_cut_off
