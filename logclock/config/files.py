@@ -109,9 +109,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that can be made again: whole or not at all, without waiting for the disk."""
-    with replacing(path, durable=False) as file:
+def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file whole or not at all; one that can be made again does not wait for the disk."""
+    with replacing(path, durable=durable) as file:
         file.write(content)
 
 

@@ -1,4 +1,4 @@
-"""How do files and directories appear complete or not at all, even after kill -9?
+"""How do directories appear complete or not at all, even after kill -9?
 
 Work happens under a hidden name next to the target; a rename on the same file system publishes it. A killed process
 leaves only the hidden name behind, and the next build of the same target removes it.
@@ -13,21 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["building", "write_atomically"]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file so that a reader sees the old content or the new, never a part."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)  # temporary files are private; data is for everybody
-    os.replace(file.name, path)
+__all__ = ["building"]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from logclock.data.atomic import write_atomically
+from logclock.config.files import write_whole
 from logclock.data.integrity import describe_file, why_changed, why_suspect
 from logclock.data.packages import file_sha256
 from logclock.data.shards import REMEDY, TokenShards
@@ -156,7 +156,7 @@ def _note(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Replace a description; where that is not allowed, the next opening reads the shards once more."""
     with contextlib.suppress(OSError, ValueError):
         if json.loads(path.read_text()) == old:  # otherwise the dataset was made anew meanwhile
-            write_atomically(path, (json.dumps(new, indent=1) + "\n").encode())
+            write_whole(path, (json.dumps(new, indent=1) + "\n").encode(), durable=True)
 
 
 def _open_stream(directory: Path, part: str, description: dict[str, Any]) -> TokenShards:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from logclock.data.atomic import write_atomically
+from logclock.config.files import write_whole
 
 __all__ = ["MAX_VOCABULARY", "ShardWriter", "TokenShards", "write_shard"]
 
@@ -50,7 +50,7 @@ def write_shard(path: str | Path, tokens: np.ndarray, *, vocab_size: int) -> str
     header = np.zeros(HEADER_INTS, dtype=HEADER_TYPE)
     header[:3] = MAGIC, VERSION, len(tokens)
     content = header.tobytes() + tokens.astype(TOKEN_TYPE).tobytes()
-    write_atomically(path, content)
+    write_whole(path, content, durable=True)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from logclock.data.atomic import write_atomically
+from logclock.config.files import write_whole
 from logclock.data.lossless import byte_characters, failed_probes, lossy_settings, missing_bytes, probe_texts
 
 __all__ = ["END_OF_TEXT", "BpeTokenizer", "ByteTokenizer", "IdTokenizer", "Tokenizer", "load_tokenizer", "train_bpe"]
@@ -81,7 +81,7 @@ class Tokenizer(ABC):
 
     def save(self, path: Path) -> None:
         """Write `tokenizer.json`, atomically."""
-        write_atomically(path, self.to_json().encode())
+        write_whole(path, self.to_json().encode(), durable=True)
 
     @property
     def sha256(self) -> str:

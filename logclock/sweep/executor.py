@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from logclock.config import to_dict
-from logclock.data.atomic import write_atomically
+from logclock.config.files import write_whole
 from logclock.records import Ledger, RunRecord
 from logclock.sweep.workers import (
     ELSEWHERE,
@@ -186,7 +186,7 @@ def _start(job: Job, *, executor: Executor, out: Path, data_root: str | Path | N
         "command": command,
     }
     (directory / PROGRESS).unlink(missing_ok=True)  # of an earlier attempt
-    write_atomically(directory / JOB, json.dumps(order, indent=1).encode())
+    write_whole(directory / JOB, json.dumps(order, indent=1).encode(), durable=True)
     return executor.start(directory, job.config.execution)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from logclock.config import from_dict
-from logclock.data.atomic import write_atomically
+from logclock.config.files import write_whole
 from logclock.models import ModelConfig
 from logclock.train.config import RunConfig, identity
 
@@ -24,14 +24,14 @@ def export_model(model: nn.Module, config: RunConfig, directory: Path) -> Path:
     # Copies, because the format refuses tensors that share memory, as those of modules with a tied parameter do.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     write_config(config, directory)
-    write_atomically(path, save(tensors, metadata={"format": "pt"}))
+    write_whole(path, save(tensors, metadata={"format": "pt"}), durable=True)
     return path
 
 
 def write_config(config: RunConfig, directory: Path) -> None:
     """Write `config.json`, the run's identity, for people and for `load_model`."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / "config.json", (json.dumps(identity(config), indent=2) + "\n").encode())
+    write_whole(directory / "config.json", (json.dumps(identity(config), indent=2) + "\n").encode(), durable=True)
 
 
 def load_model(directory: str | os.PathLike[str]) -> nn.Module:

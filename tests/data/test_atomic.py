@@ -5,17 +5,7 @@ import sys
 
 import pytest
 
-from logclock.data.atomic import building, write_atomically
-
-
-def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
-
-    write_atomically(path, b"new")
-
-    assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.bin"]
+from logclock.data.atomic import building
 
 
 def test_a_directory_appears_only_when_the_block_ends(tmp_path):

@@ -136,10 +136,10 @@ def test_a_copy_with_other_times_is_read_as_a_whole_once(directory, tmp_path):
 def test_a_copy_that_cannot_be_written_opens_too(directory, monkeypatch):
     os.utime(directory / "train_000000.bin")
 
-    def refuse(path, data):
+    def refuse(path, data, *, durable):
         raise PermissionError(13, "read-only", str(path))
 
-    monkeypatch.setattr("logclock.data.dataset.write_atomically", refuse)
+    monkeypatch.setattr("logclock.data.dataset.write_whole", refuse)
     description = (directory / "dataset.json").read_bytes()
 
     Dataset.open(directory)
