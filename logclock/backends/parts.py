@@ -145,7 +145,7 @@ def _run_program(
             numbers[name] = row if batch.device.type == "cpu" else torch.stack(row)
     for name, value in program.numbers:
         for target, number in zip(columns[name], _for_each(batch.value(value), len(params)), strict=True):
-            target.copy_(torch.as_tensor(number))
+            target.fill_(number)  # a tensor made of the number would be float32
     for position, name in enumerate(program.operands):
         if name in program.written:
             for param, own, flat in zip(params, operands, flats, strict=True):

@@ -168,6 +168,15 @@ class ScheduledOptimizer(Optimizer):
             for key in ("apply", "wrappers"):  # groups written before there were such fields
                 group.setdefault(key, to_dict(getattr(spec, key)))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` takes: plain data and tensors.
+
+        Raises:
+            RuntimeError: The parameters are those of `evaluated()`: saved with this state, they would not go on.
+        """
+        self._check_trains("Call state_dict()")
+        return super().state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave, keeping the dtype of every state tensor as it was saved.
 
@@ -175,8 +184,10 @@ class ScheduledOptimizer(Optimizer):
         A state dict of `torch.optim.AdamW` is taken over by AdamW, with its clocks and moments.
 
         Raises:
+            RuntimeError: The parameters are those of `evaluated()`.
             ValueError: The checkpoint is of another algorithm, or of another optimizer than these.
         """
+        self._check_trains("Call load_state_dict()")
         seen: dict[str, Any] = {}
 
         def prepare(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -250,11 +261,12 @@ class ScheduledOptimizer(Optimizer):
             formats = state_formats(group["state_dtype"], rule)
             state["step"] = torch.zeros((), dtype=torch.float32)
             for name, declared in rule.states.items():
+                arithmetic = torch.promote_types(param.dtype, torch.float32)
                 if declared.is_number:
-                    state[name] = torch.zeros((), dtype=torch.float32, device=param.device)
+                    state[name] = torch.zeros((), dtype=arithmetic, device=param.device)
                     continue
                 chosen = formats[name]
-                dtype = torch.promote_types(param.dtype, torch.float32) if chosen is None else FORMATS[chosen].dtype
+                dtype = arithmetic if chosen is None else FORMATS[chosen].dtype
                 shape = spec.state_shape(name, tuple(param.shape))
                 if shape == tuple(param.shape) and declared.place == "shard":
                     value = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
@@ -318,13 +330,17 @@ class ScheduledOptimizer(Optimizer):
                 for param in members:
                     self.state[param]["step"] += 1
 
-    def _check_step(self) -> None:
-        """Raise for whatever a step could not go through with, before anything has changed."""
+    def _check_trains(self, action: str) -> None:
+        """Raise while the parameters are those of `evaluated()`."""
         if self._trained_weights is not None:
             raise RuntimeError(
-                f"{type(self).__name__}: the parameters are those to evaluate, not those to train. Step outside of "
+                f"{type(self).__name__}: the parameters are those to evaluate, not those to train. {action} outside of "
                 "`with optimizer.evaluated():`, or call optimizer.train() first."
             )
+
+    def _check_step(self) -> None:
+        """Raise for whatever a step could not go through with, before anything has changed."""
+        self._check_trains("Step")
         for group in self.param_groups:
             needs_norm = self.spec(group).apply.needs_norm
             for param in group["params"]:
