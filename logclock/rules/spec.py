@@ -41,7 +41,7 @@ class Spec(ABC):
         paper: Where it is from.
     """
 
-    family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name")
+    family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name", home="logclock.algorithms")
     direction: ClassVar[tuple[Stage, ...]]
     states: ClassVar[Mapping[str, State]] = {}
     matrices_only: ClassVar[bool] = False
