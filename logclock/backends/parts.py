@@ -132,7 +132,7 @@ def _run_program(
     maximize: bool,
     rounding: Rounding | None,
 ) -> None:
-    operands = [[columns[name][i] for name in program.operands] for i in range(len(params))]
+    operands = list(zip(*(columns[name] for name in program.operands), strict=True))
     flats = [flat_operands(param, own) for param, own in zip(params, operands, strict=True)]
     numbers = _numbers(program, params, columns)
     negated = tuple(maximize and name == "grad" for name in program.operands)
