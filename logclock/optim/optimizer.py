@@ -164,6 +164,8 @@ class ScheduledOptimizer(Optimizer):
             group.setdefault("skipped_steps", 0)
             for key, value in SETTINGS.items():
                 group.setdefault(key, value)
+            if group["backend"] not in ("auto", *backends.BACKENDS):  # of another version; it belongs to the process
+                group["backend"] = "auto"
             spec = self.spec(group)
             for key in ("apply", "wrappers"):  # groups written before there were such fields
                 group.setdefault(key, to_dict(getattr(spec, key)))
