@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from logclock.backends.matrices import run_matrices
-from logclock.backends.operands import compute_dtype, flat_operands, sums_over_shards, write_back
+from logclock.backends.operands import compute_dtype, flat_operands, is_sharded, sums_over_shards, write_back
 from logclock.backends.program import NUMEL, Program, plan_of
 from logclock.backends.scalars import Scalar
 from logclock.backends.storage import Rounding, element_numbers, write
@@ -37,6 +37,7 @@ class Batch:
     scalars: Mapping[str, Any]
     is_negated: tuple[bool, ...]
     rounding: Rounding | None = None
+    _numbered: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,10 +76,16 @@ class Batch:
             self.flats[tensor][operand][piece].copy_(values)
             return
         keys = self.rounding.keys(tensor, name)
-        write(self.flats[tensor][operand][piece], values, keys, self._elements(tensor)[piece])
+        write(self.flats[tensor][operand][piece], values, keys, self._elements(tensor, piece))
 
-    def _elements(self, tensor: int) -> torch.Tensor:
-        return flat_operands(self.params[tensor], [element_numbers(self.params[tensor])])[0]
+    def _elements(self, tensor: int, piece: slice) -> torch.Tensor:
+        """Return the numbers of a piece's elements in the whole parameter."""
+        param = self.params[tensor]
+        if param.is_contiguous() and not is_sharded(param):
+            return torch.arange(piece.start, piece.stop, device=self.device)
+        if tensor not in self._numbered:
+            self._numbered[tensor] = flat_operands(param, [element_numbers(param)])[0]
+        return self._numbered[tensor][piece]
 
 
 RunSegment = Callable[[Batch, int], dict[str, list[Any]]]
