@@ -1,6 +1,7 @@
 """How do rules and schedules become a torch.optim.Optimizer that resumes, checkpoints and shards like torch's own?"""
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from logclock.optim.completion import (
     LiveGroup,
     completed,
     group_keys,
+    plain,
     spec_of,
     state_formats,
 )
@@ -139,7 +141,10 @@ class ScheduledOptimizer(Optimizer):
                 inherited = {key: value for key, value in inherited.items() if key not in emas or key in given}
         group = completed(inherited | given, type(self).__name__, is_group=True)
         group["skipped_steps"] = 0
-        super().add_param_group({**group, **{key: param_group[key] for key in BOOKKEEPING if key in param_group}})
+        kept = {key: param_group[key] for key in BOOKKEEPING if key in param_group}
+        if "initial_lr" in kept:
+            kept["initial_lr"] = plain(kept["initial_lr"])
+        super().add_param_group({**group, **kept})
         added = self.param_groups.pop()
         for key in [key for key in added if key not in group and key not in BOOKKEEPING]:
             del added[key]  # torch filled in the defaults of another algorithm
@@ -372,7 +377,7 @@ class ScheduledOptimizer(Optimizer):
                         "place of a weight is lost, small updates and decay among them. Keep the weights in float32 and "
                         "compute in a 16-bit format under torch.autocast.",
                         LowPrecisionWarning,
-                        stacklevel=6,
+                        stacklevel=_level_of_caller(),
                     )
 
     def _skips(self) -> bool:
@@ -496,6 +501,14 @@ def _copied(data: Any) -> Any:
 def _host_number(lr: Any) -> Any:
     """Return a learning rate as a number, except for a tensor on an accelerator: reading that would wait for it."""
     return float(lr) if not isinstance(lr, torch.Tensor) or lr.device.type == "cpu" else lr
+
+
+def _level_of_caller() -> int:
+    """Return the `stacklevel` with which a warning points at the first line outside of torch and of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("torch", "logclock"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _is_zero(tensor: torch.Tensor) -> bool:
