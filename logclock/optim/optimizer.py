@@ -258,33 +258,35 @@ class ScheduledOptimizer(Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 if param.requires_grad:
-                    self._state_of(param, group)
+                    self._state_of(param, group, self.spec(group).rule)
 
-    def _state_of(self, param: torch.Tensor, group: dict[str, Any]) -> dict[str, Any]:
+    def _state_of(self, param: torch.Tensor, group: dict[str, Any], rule: Rule) -> dict[str, Any]:
+        """Return the state of a parameter; what is missing starts now: all of it, or that of an option given later."""
         state: dict[str, Any] = self.state[param]
         if "step" not in state:
-            spec = self.spec(group)
-            rule = spec.rule
-            formats = state_formats(group["state_dtype"], rule)
             state["step"] = torch.zeros((), dtype=torch.float32)
-            for name, declared in rule.states.items():
-                arithmetic = torch.promote_types(param.dtype, torch.float32)
-                if declared.is_number:
-                    state[name] = torch.zeros((), dtype=arithmetic, device=param.device)
-                    continue
-                chosen = formats[name]
-                dtype = arithmetic if chosen is None else FORMATS[chosen].dtype
-                shape = spec.state_shape(name, tuple(param.shape))
-                if shape == tuple(param.shape) and declared.place == "shard":
-                    value = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
-                else:  # a matrix of its own, whole on every rank
-                    value = torch.zeros(shape, dtype=dtype, device=param.device)
-                if declared.init == "param":
-                    value.copy_(param.detach())
-                elif declared.init != "zeros":
-                    value.fill_(declared.init)
-                state[name] = value
+        missing = [name for name in rule.states if name not in state]
+        for name in missing:
+            state[name] = self._initial(name, param, group, rule)
         return state
+
+    def _initial(self, name: str, param: torch.Tensor, group: dict[str, Any], rule: Rule) -> torch.Tensor:
+        declared = rule.states[name]
+        arithmetic = torch.promote_types(param.dtype, torch.float32)
+        if declared.is_number:
+            return torch.zeros((), dtype=arithmetic, device=param.device)
+        chosen = state_formats(group["state_dtype"], rule)[name]
+        dtype = arithmetic if chosen is None else FORMATS[chosen].dtype
+        shape = self.spec(group).state_shape(name, tuple(param.shape))
+        if shape == tuple(param.shape) and declared.place == "shard":
+            value = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+        else:  # a matrix of its own, whole on every rank
+            value = torch.zeros(shape, dtype=dtype, device=param.device)
+        if declared.init == "param":
+            value.copy_(param.detach())
+        elif declared.init != "zeros":
+            value.fill_(declared.init)
+        return value
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -324,7 +326,7 @@ class ScheduledOptimizer(Optimizer):
         rule = spec.rule
         stochastic = _stochastic_states(group["state_dtype"], rule)
         numbers = {param: first + i for i, param in enumerate(group["params"])} if stochastic else {}
-        for t, params in self._by_next_step(group).items():
+        for t, params in self._by_next_step(group, rule).items():
             scalars = spec.scalars(t, _host_number(group["lr"]))
             for (device, _, _), members in _by_kind(params).items():
                 states = [[self.state[p][name] for p in members] for name in rule.state_names]
@@ -404,14 +406,14 @@ class ScheduledOptimizer(Optimizer):
             group["skipped_steps"] += 1
         return True
 
-    def _by_next_step(self, group: dict[str, Any]) -> dict[float, list[torch.Tensor]]:
+    def _by_next_step(self, group: dict[str, Any], rule: Rule) -> dict[float, list[torch.Tensor]]:
         """Return the parameters that have a gradient by the t of their next update; their state exists afterwards."""
         by_time: dict[float, list[torch.Tensor]] = {}
         for param in group["params"]:
             if param.grad is None:
                 continue
             is_new = param not in self.state
-            state = self._state_of(param, group)
+            state = self._state_of(param, group, rule)
             if is_new and group["lr"] == 0 and _is_zero(param.grad):
                 continue  # a host that asks for the state before the first update makes exactly this step
             by_time.setdefault(state["step"].item() + 1, []).append(param)

@@ -740,3 +740,28 @@ def test_a_checkpoint_that_was_written_always_loads_with_weights_only(settings):
 
     assert_bitwise(twins, params)
     assert is_plain({k: v for k, v in again.param_groups[0].items() if k != "params"})
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"wrappers": ["schedule_free"]},
+        {"wrappers": ["ema_nesterov", "cautious"]},
+        {"apply": "magnitude_direction", "weight_decay": 0.0},
+    ],
+)
+def test_an_option_that_a_group_gets_during_a_run_starts_then(later):
+    params = make_params(((4, 3), (2, 2)))
+    optimizer = AdamW(params, lr=1e-2)
+    run(optimizer, params, range(3))
+    for key in sorted(later, reverse=True):
+        optimizer.param_groups[0][key] = later[key]
+    before = [p.detach().clone() for p in params]
+
+    run(optimizer, params, range(3, 6))
+
+    assert all(p.isfinite().all() for p in params)
+    assert not any(torch.equal(p.detach(), old) for p, old in zip(params, before, strict=True))
+    again = AdamW(make_params(((4, 3), (2, 2))))
+    again.load_state_dict(reloaded(optimizer))
+    assert [list(s) for s in again.state.values()] == [list(s) for s in optimizer.state.values()]
