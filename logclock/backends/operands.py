@@ -103,7 +103,7 @@ def sums_over_shards(params: Sequence[Any], sums: Sequence[Sequence[Any]]) -> li
         params: The tensors.
         sums: Rows of one number for each tensor.
     """
-    if not any(is_sharded(param) for param in params):
+    if not sums or not any(is_sharded(param) for param in params):
         return [list(row) for row in sums]
     totals = [list(row) for row in sums]
     alike: dict[Any, list[int]] = {}

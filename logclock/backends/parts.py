@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from logclock.backends.matrices import run_matrices
-from logclock.backends.operands import compute_dtype, flat_operands, sums_over_shards, write_back
+from logclock.backends.operands import compute_dtype, flat_operands, is_sharded, sums_over_shards, write_back
 from logclock.backends.program import NUMEL, Instruction, Program, Reduction, plan_of
 from logclock.backends.scalars import Scalar
 from logclock.backends.storage import Rounding, element_numbers, write
@@ -38,6 +38,7 @@ class Batch:
     scalars: Mapping[str, Any]
     is_negated: tuple[bool, ...]
     rounding: Rounding | None = None
+    _numbered: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def dtype(self) -> torch.dtype:
@@ -87,10 +88,16 @@ class Batch:
             self.flats[tensor][operand][piece].copy_(values)
             return
         keys = self.rounding.keys(tensor, name)
-        write(self.flats[tensor][operand][piece], values, keys, self._elements(tensor)[piece])
+        write(self.flats[tensor][operand][piece], values, keys, self._elements(tensor, piece))
 
-    def _elements(self, tensor: int) -> torch.Tensor:
-        return flat_operands(self.params[tensor], [element_numbers(self.params[tensor])])[0]
+    def _elements(self, tensor: int, piece: slice) -> torch.Tensor:
+        """Return the numbers of a piece's elements in the whole parameter."""
+        param = self.params[tensor]
+        if param.is_contiguous() and not is_sharded(param):
+            return torch.arange(piece.start, piece.stop, device=self.device)
+        if tensor not in self._numbered:
+            self._numbered[tensor] = flat_operands(param, [element_numbers(param)])[0]
+        return self._numbered[tensor][piece]
 
 
 RunSegment = Callable[[Batch, int], dict[str, list[Any]]]
@@ -144,7 +151,7 @@ def _run_program(
     maximize: bool,
     rounding: Rounding | None,
 ) -> None:
-    operands = [[columns[name][i] for name in program.operands] for i in range(len(params))]
+    operands = list(zip(*(columns[name] for name in program.operands), strict=True))
     flats = [flat_operands(param, own) for param, own in zip(params, operands, strict=True)]
     numbers = _numbers(program, params, columns)
     negated = tuple(maximize and name == "grad" for name in program.operands)
@@ -157,7 +164,7 @@ def _run_program(
             numbers[name] = row if batch.device.type == "cpu" else torch.stack(row)
     for name, value in program.numbers:
         for target, number in zip(columns[name], _for_each(batch.value(value), len(params)), strict=True):
-            target.copy_(number) if isinstance(number, torch.Tensor) else target.fill_(number)
+            target.fill_(number)  # a tensor made of the number would be float32
     for position, name in enumerate(program.operands):
         if name in program.written:
             for param, own, flat in zip(params, operands, flats, strict=True):

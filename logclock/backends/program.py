@@ -197,6 +197,9 @@ class ScalarOperand:
 
     def choose(self, x: Any, y: Any) -> Any:
         """Return x if this number is not 0, else y."""
+        tensor = next((value for value in (x, y) if isinstance(value, TensorOperand)), None)
+        if tensor is not None:
+            return tensor.filled(self).choose(x, y)
         return ScalarOperand(Scalar("where", (self.value, _value_of(x), _value_of(y))))
 
     def _with(self, op: str, other: Any, *, swap: bool = False) -> Any:
@@ -255,7 +258,11 @@ class TensorOperand:
     def _tensor(self, value: Any) -> int:
         if isinstance(value, TensorOperand):
             return value.materialized()
-        return self._append("fill", (), _value_of(value)).node
+        return self.filled(value).node
+
+    def filled(self, value: Any) -> "TensorOperand":
+        """Return a tensor of this shape whose elements are all one number."""
+        return self._append("fill", (), _value_of(value))
 
     def _append(self, op: str, inputs: tuple[int, ...], scalar: Scalar | None = None) -> "TensorOperand":
         self.code.append(_Traced(op, inputs, scalar))

@@ -34,7 +34,9 @@ class In:
         return above and (value <= self.high if self.includes_high else value < self.high)
 
     def __str__(self) -> str:
-        """Return what a value must do: `be > 0` or `lie in (0, 1]`."""
+        """Return what a value must do: `be > 0`, `be <= 1` or `lie in (0, 1]`."""
+        if math.isinf(self.low):
+            return f"be {'<=' if self.includes_high else '<'} {self.high:g}"
         if math.isinf(self.high):
             return f"be {'>=' if self.includes_low else '>'} {self.low:g}"
         return (

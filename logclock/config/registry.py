@@ -1,6 +1,7 @@
 """How does a name in a config file or a checkpoint become a class?"""
 
 import difflib
+import importlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -31,12 +32,14 @@ class Registry(Generic[T]):
         noun: What a member is called in error messages, e.g. `"schedule"`.
         tag: The key under which the name stands in a dict, e.g. `"kind"`.
         accepts_name: Whether plain data may give the name alone, for a member with its default values.
+        home: Name of a module that registers members; imported when a name is missing, or all are listed.
     """
 
-    def __init__(self, noun: str, *, tag: str, accepts_name: bool = False) -> None:
+    def __init__(self, noun: str, *, tag: str, accepts_name: bool = False, home: str | None = None) -> None:
         self.noun = noun
         self.tag = tag
         self.accepts_name = accepts_name
+        self.home = home
         self.members: dict[str, type[T]] = {}
         self.aliases: dict[str, str] = {}
         self.discover: Callable[[], None] | None = None
@@ -89,6 +92,9 @@ class Registry(Generic[T]):
         return name in self.members or name in self.aliases
 
     def _discover(self) -> None:
+        if self.home is not None:
+            home, self.home = self.home, None
+            importlib.import_module(home)
         if self.discover is not None:
             discover, self.discover = self.discover, None
             discover()

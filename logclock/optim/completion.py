@@ -16,7 +16,7 @@ from logclock.config.bounds import bounds_of
 from logclock.config.registry import closest, suggestion
 from logclock.rules import Rule, Spec
 
-__all__ = ["BOOKKEEPING", "SETTINGS", "LiveGroup", "completed", "group_keys", "spec_of", "state_formats"]
+__all__ = ["BOOKKEEPING", "SETTINGS", "LiveGroup", "completed", "group_keys", "plain", "spec_of", "state_formats"]
 
 SETTINGS: dict[str, Any] = {"backend": "auto", "maximize": False, "state_dtype": None, "rounding_seed": 0}
 """Settings of a group that are not hyperparameters of its algorithm, with their defaults."""
@@ -85,7 +85,7 @@ class LiveGroup(dict[str, Any]):
         """Write one value, or two for `betas`."""
         if "algorithm" not in self:  # being unpickled, item by item
             super().__setitem__(key, value)
-        elif key in BETAS and BETAS[key][0] in _field_names(self["algorithm"]):
+        elif _spells_emas(key, self["algorithm"]):
             for name, ema in _emas(key, value, self["algorithm"]).items():
                 self[name] = ema
         else:
@@ -121,21 +121,41 @@ def _written(group: Mapping[str, Any], key: str, value: Any) -> Any:
     if key in ("lr", "peak_lr"):
         return _learning_rate(key, value)
     if key in SETTINGS:
+        value = plain(value)
         _check_setting(key, value)
-        return _plain(value)
+        return value
     if key in _field_names(algorithm):
         return _field_value(Spec.family.get(algorithm), key, value)
-    return value if key in BOOKKEEPING else _plain(value)
+    if key in ("params", "param_names"):
+        return value
+    if key not in group and key not in BOOKKEEPING and not _is_a_hosts(key, algorithm):
+        raise TypeError(_unknown(key, algorithm, "a parameter group"))
+    return plain(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return plain data for a value that has some, and the value itself otherwise."""
-    if isinstance(value, numbers.Number) and hasattr(value, "item"):  # of numpy
-        return value.item()
+    value = _unboxed(value)
     try:
         return to_dict(value)
     except TypeError:
         return value
+
+
+def _unboxed(value: Any) -> Any:
+    """Return a value with Python's numbers in place of other libraries', inside schedules and containers too."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(
+            value, **{f.name: _unboxed(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        )
+    if isinstance(value, Mapping):
+        return {key: _unboxed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_unboxed(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "size", None) == 1:  # a scalar of numpy, or an array with one element
+        return value.item()
+    is_foreign = isinstance(value, numbers.Real) and not isinstance(value, int | float)
+    return float(value) if is_foreign else value
 
 
 def _field_value(cls: type[Spec], name: str, value: Any) -> Any:
@@ -148,7 +168,7 @@ def _field_value(cls: type[Spec], name: str, value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = value.item()
     annotation = typing.get_type_hints(cls)[name]
-    read = from_dict(annotation, _plain(value), path=name)
+    read = from_dict(annotation, plain(value), path=name)
     if isinstance(read, float) and not math.isfinite(read):
         raise ValueError(f"{name} must be finite, got {read}.")
     bounds = bounds_of(cls).get(name)
@@ -158,11 +178,12 @@ def _field_value(cls: type[Spec], name: str, value: Any) -> Any:
 
 
 def _learning_rate(key: str, value: Any) -> Any:
-    """Return a learning rate as a Python number, or the tensor as it is."""
+    """Return a learning rate as a Python number, or the tensor as it is (which schedulers fill in place)."""
     if isinstance(value, torch.Tensor):
         if value.numel() != 1:
             raise ValueError(f"{key} must be a number or a tensor with one element, got shape {tuple(value.shape)}.")
-        return value
+        return float(value) if key == "peak_lr" else value
+    value = _unboxed(value)
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number:
         advice = " YAML reads 1e-3 as text; write 1.0e-3." if isinstance(value, str) else ""
@@ -189,10 +210,16 @@ def _field_names(algorithm: str) -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(Spec.family.get(algorithm)))
 
 
+def _spells_emas(key: str, algorithm: str) -> bool:
+    """Return whether a key is torch's spelling of weights that the algorithm has."""
+    return key in BETAS and set(BETAS[key]) <= _field_names(algorithm)
+
+
 def _emas(key: str, value: Any, algorithm: str) -> dict[str, float]:
     """Return the weights 1 - beta that `betas` or `beta3` stand for."""
     names = BETAS[key]
     betas = list(value) if key == "betas" and isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    betas = [beta.item() if isinstance(beta, torch.Tensor) and beta.numel() == 1 else _unboxed(beta) for beta in betas]
     has_slow = key == "betas" and "ema_slow" in _field_names(algorithm)
     if has_slow and len(betas) == 3:
         names = (*names, "ema_slow")
@@ -230,7 +257,7 @@ def completed(given: Mapping[str, Any], owner: str, *, is_group: bool = False) -
         if key not in _field_names(algorithm) and key not in ("algorithm", "peak_lr", *SETTINGS):
             if not is_group or not _is_a_hosts(key, algorithm):
                 raise TypeError(_unknown(key, algorithm, owner))
-            foreign[key] = _plain(given[key])
+            foreign[key] = plain(given[key])
     lr = _learning_rate("lr", given.get("lr", _default(cls, "lr")))
     peak = given.get("peak_lr")
     peak = float(lr if peak is None else _learning_rate("peak_lr", peak))
@@ -238,7 +265,7 @@ def completed(given: Mapping[str, Any], owner: str, *, is_group: bool = False) -
     spec = spec_of(algorithm, {**{key: _field_value(cls, key, value) for key, value in fields.items()}, "lr": peak})
     group: dict[str, Any] = {"lr": lr, "algorithm": algorithm, "peak_lr": peak}
     for key, default in SETTINGS.items():
-        group[key] = _plain(given.get(key, default))
+        group[key] = plain(given.get(key, default))
         _check_setting(key, group[key])
     state_formats(group["state_dtype"], spec.rule, spec)
     group |= {f.name: to_dict(getattr(spec, f.name)) for f in dataclasses.fields(spec) if f.name != "lr"}
@@ -252,8 +279,8 @@ def _default(cls: type[Spec], name: str) -> Any:
 def _with_emas(given: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
     """Return the keys with `betas` and `beta3` written as weights of new samples."""
     result = dict(given)
-    for key, names in BETAS.items():
-        if key in given and names[0] in _field_names(algorithm):
+    for key in BETAS:
+        if key in given and _spells_emas(key, algorithm):
             value = result.pop(key)
             if value is None:
                 continue
@@ -276,7 +303,8 @@ def _unknown(key: str, algorithm: str, owner: str) -> str:
     names = [f.name for f in dataclasses.fields(Spec.family.get(algorithm))]
     hint = f" {TORCH_ARGUMENTS[key]}" if key in TORCH_ARGUMENTS else suggestion(key, [*names, *SETTINGS, "peak_lr"])
     if key in BETAS:
-        hint = f" It has no {' and '.join(BETAS[key])}, of which {key} would be 1 minus."
+        missing = [name for name in BETAS[key] if name not in names]
+        hint = f" It has no {' and '.join(missing)}, of which {key} would be 1 minus."
     known = ", ".join([*names, "peak_lr", *SETTINGS])
     return f"{owner} ({algorithm}) got an unknown argument {key!r}.{hint} Known: {known}."
 

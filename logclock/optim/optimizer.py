@@ -1,6 +1,7 @@
 """How do rules and schedules become a torch.optim.Optimizer that resumes, checkpoints and shards like torch's own?"""
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from logclock.optim.completion import (
     LiveGroup,
     completed,
     group_keys,
+    plain,
     spec_of,
     state_formats,
 )
@@ -139,7 +141,10 @@ class ScheduledOptimizer(Optimizer):
                 inherited = {key: value for key, value in inherited.items() if key not in emas or key in given}
         group = completed(inherited | given, type(self).__name__, is_group=True)
         group["skipped_steps"] = 0
-        super().add_param_group({**group, **{key: param_group[key] for key in BOOKKEEPING if key in param_group}})
+        kept = {key: param_group[key] for key in BOOKKEEPING if key in param_group}
+        if "initial_lr" in kept:
+            kept["initial_lr"] = plain(kept["initial_lr"])
+        super().add_param_group({**group, **kept})
         added = self.param_groups.pop()
         for key in [key for key in added if key not in group and key not in BOOKKEEPING]:
             del added[key]  # torch filled in the defaults of another algorithm
@@ -164,9 +169,20 @@ class ScheduledOptimizer(Optimizer):
             group.setdefault("skipped_steps", 0)
             for key, value in SETTINGS.items():
                 group.setdefault(key, value)
+            if group["backend"] not in ("auto", *backends.BACKENDS):  # of another version; it belongs to the process
+                group["backend"] = "auto"
             spec = self.spec(group)
             for key in ("apply", "wrappers"):  # groups written before there were such fields
                 group.setdefault(key, to_dict(getattr(spec, key)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` takes: plain data and tensors.
+
+        Raises:
+            RuntimeError: The parameters are those of `evaluated()`: saved with this state, they would not go on.
+        """
+        self._check_trains("Call state_dict()")
+        return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave, keeping the dtype of every state tensor as it was saved.
@@ -175,8 +191,10 @@ class ScheduledOptimizer(Optimizer):
         A state dict of `torch.optim.AdamW` is taken over by AdamW, with its clocks and moments.
 
         Raises:
+            RuntimeError: The parameters are those of `evaluated()`.
             ValueError: The checkpoint is of another algorithm, or of another optimizer than these.
         """
+        self._check_trains("Call load_state_dict()")
         seen: dict[str, Any] = {}
 
         def prepare(_: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -240,33 +258,36 @@ class ScheduledOptimizer(Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 if param.requires_grad:
-                    self._state_of(param, group)
+                    self._state_of(param, group, self.spec(group).rule)
 
-    def _state_of(self, param: torch.Tensor, group: dict[str, Any]) -> dict[str, Any]:
+    def _state_of(self, param: torch.Tensor, group: dict[str, Any], rule: Rule) -> dict[str, Any]:
+        """Return the state of a parameter; what is missing starts now: all of it, or that of an option given later."""
         state: dict[str, Any] = self.state[param]
         if "step" not in state:
-            spec = self.spec(group)
-            rule = spec.rule
-            formats = state_formats(group["state_dtype"], rule)
             state["step"] = torch.zeros((), dtype=torch.float32)
-            for name, declared in rule.states.items():
-                if declared.is_number:
-                    exact = torch.float32 if param.device.type == "mps" else torch.float64
-                    state[name] = torch.zeros((), dtype=exact, device=param.device)
-                    continue
-                chosen = formats[name]
-                dtype = torch.promote_types(param.dtype, torch.float32) if chosen is None else FORMATS[chosen].dtype
-                shape = spec.state_shape(name, tuple(param.shape))
-                if shape == tuple(param.shape) and declared.place == "shard":
-                    value = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
-                else:  # a matrix of its own, whole on every rank
-                    value = torch.zeros(shape, dtype=dtype, device=param.device)
-                if declared.init == "param":
-                    value.copy_(param.detach())
-                elif declared.init != "zeros":
-                    value.fill_(declared.init)
-                state[name] = value
+        missing = [name for name in rule.states if name not in state]
+        for name in missing:
+            state[name] = self._initial(name, param, group, rule)
         return state
+
+    def _initial(self, name: str, param: torch.Tensor, group: dict[str, Any], rule: Rule) -> torch.Tensor:
+        declared = rule.states[name]
+        arithmetic = torch.promote_types(param.dtype, torch.float32)
+        if declared.is_number:
+            exact = torch.float32 if param.device.type == "mps" else torch.float64  # a sum of a million small weights
+            return torch.zeros((), dtype=exact, device=param.device)
+        chosen = state_formats(group["state_dtype"], rule)[name]
+        dtype = arithmetic if chosen is None else FORMATS[chosen].dtype
+        shape = self.spec(group).state_shape(name, tuple(param.shape))
+        if shape == tuple(param.shape) and declared.place == "shard":
+            value = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+        else:  # a matrix of its own, whole on every rank
+            value = torch.zeros(shape, dtype=dtype, device=param.device)
+        if declared.init == "param":
+            value.copy_(param.detach())
+        elif declared.init != "zeros":
+            value.fill_(declared.init)
+        return value
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -306,7 +327,7 @@ class ScheduledOptimizer(Optimizer):
         rule = spec.rule
         stochastic = _stochastic_states(group["state_dtype"], rule)
         numbers = {param: first + i for i, param in enumerate(group["params"])} if stochastic else {}
-        for t, params in self._by_next_step(group).items():
+        for t, params in self._by_next_step(group, rule).items():
             scalars = spec.scalars(t, _host_number(group["lr"]))
             for (device, _, _), members in _by_kind(params).items():
                 states = [[self.state[p][name] for p in members] for name in rule.state_names]
@@ -319,13 +340,17 @@ class ScheduledOptimizer(Optimizer):
                 for param in members:
                     self.state[param]["step"] += 1
 
-    def _check_step(self) -> None:
-        """Raise for whatever a step could not go through with, before anything has changed."""
+    def _check_trains(self, action: str) -> None:
+        """Raise while the parameters are those of `evaluated()`."""
         if self._trained_weights is not None:
             raise RuntimeError(
-                f"{type(self).__name__}: the parameters are those to evaluate, not those to train. Step outside of "
+                f"{type(self).__name__}: the parameters are those to evaluate, not those to train. {action} outside of "
                 "`with optimizer.evaluated():`, or call optimizer.train() first."
             )
+
+    def _check_step(self) -> None:
+        """Raise for whatever a step could not go through with, before anything has changed."""
+        self._check_trains("Step")
         for group in self.param_groups:
             needs_norm = self.spec(group).apply.needs_norm
             for param in group["params"]:
@@ -355,7 +380,7 @@ class ScheduledOptimizer(Optimizer):
                         "place of a weight is lost, small updates and decay among them. Keep the weights in float32 and "
                         "compute in a 16-bit format under torch.autocast.",
                         LowPrecisionWarning,
-                        stacklevel=6,
+                        stacklevel=_level_of_caller(),
                     )
 
     def _skips(self) -> bool:
@@ -382,14 +407,14 @@ class ScheduledOptimizer(Optimizer):
             group["skipped_steps"] += 1
         return True
 
-    def _by_next_step(self, group: dict[str, Any]) -> dict[float, list[torch.Tensor]]:
+    def _by_next_step(self, group: dict[str, Any], rule: Rule) -> dict[float, list[torch.Tensor]]:
         """Return the parameters that have a gradient by the t of their next update; their state exists afterwards."""
         by_time: dict[float, list[torch.Tensor]] = {}
         for param in group["params"]:
             if param.grad is None:
                 continue
             is_new = param not in self.state
-            state = self._state_of(param, group)
+            state = self._state_of(param, group, rule)
             if is_new and group["lr"] == 0 and _is_zero(param.grad):
                 continue  # a host that asks for the state before the first update makes exactly this step
             by_time.setdefault(state["step"].item() + 1, []).append(param)
@@ -479,6 +504,14 @@ def _copied(data: Any) -> Any:
 def _host_number(lr: Any) -> Any:
     """Return a learning rate as a number, except for a tensor on an accelerator: reading that would wait for it."""
     return float(lr) if not isinstance(lr, torch.Tensor) or lr.device.type == "cpu" else lr
+
+
+def _level_of_caller() -> int:
+    """Return the `stacklevel` with which a warning points at the first line outside of torch and of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("torch", "logclock"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _is_zero(tensor: torch.Tensor) -> bool:

@@ -17,7 +17,6 @@ __all__ = [
     "PeakLr",
     "Positive",
     "Slot",
-    "UnitInterval",
 ]
 
 Positive = Annotated[float, In(low=0, includes_low=False)]
@@ -25,9 +24,6 @@ Positive = Annotated[float, In(low=0, includes_low=False)]
 
 NonNegative = Annotated[float, In(low=0)]
 """A number, 0 or above."""
-
-UnitInterval = Annotated[float, In(low=0, high=1)]
-"""A number from 0 to 1."""
 
 Count = Annotated[int, In(low=1)]
 """A whole number, 1 or above."""

@@ -41,7 +41,7 @@ class Spec(ABC):
         paper: Where it is from.
     """
 
-    family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name")
+    family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name", home="logclock.algorithms")
     direction: ClassVar[tuple[Stage, ...]]
     states: ClassVar[Mapping[str, State]] = {}
     matrices_only: ClassVar[bool] = False
@@ -91,27 +91,7 @@ class Spec(ABC):
     @property
     def rule(self) -> Rule:
         """The stages in order: on the gradient, direction, wrappers of the update, apply, wrappers of the move."""
-        own = tuple(
-            Step(
-                stage,
-                "update",
-                statics=statics_of(self, stage),
-                states=tuple(self.states.get(name, State()) for name in stage.state_names),
-            )
-            for stage in self.direction
-        )
-        around = tuple(step for wrapper in self.wrappers for step in wrapper.steps())
-        ends = self.apply.steps()
-        names = [type(self).family.name_of(type(self))]
-        names += [option.name for option in self._options() if option != Decay()]
-        return _rule(
-            "+".join(names),
-            tuple(step for step in ends if step.output == "grad")
-            + own
-            + tuple(step for step in around if step.output == "update")
-            + tuple(step for step in ends if step.output == "moved")
-            + tuple(step for step in around if step.output == "moved"),
-        )
+        return _rule_of(self)
 
     def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
         """Return the rule's scalars for update t (1 at the first).
@@ -193,6 +173,31 @@ class Spec(ABC):
             self.weight_decay,
             advice="It keeps the norm of every tensor, so that decay would have no effect.",
         )
+
+
+@functools.lru_cache(maxsize=256)  # a step asks for it several times
+def _rule_of(spec: Spec) -> Rule:
+    own = tuple(
+        Step(
+            stage,
+            "update",
+            statics=statics_of(spec, stage),
+            states=tuple(spec.states.get(name, State()) for name in stage.state_names),
+        )
+        for stage in spec.direction
+    )
+    around = tuple(step for wrapper in spec.wrappers for step in wrapper.steps())
+    ends = spec.apply.steps()
+    names = [type(spec).family.name_of(type(spec))]
+    names += [option.name for option in spec._options() if option != Decay()]
+    return _rule(
+        "+".join(names),
+        tuple(step for step in ends if step.output == "grad")
+        + own
+        + tuple(step for step in around if step.output == "update")
+        + tuple(step for step in ends if step.output == "moved")
+        + tuple(step for step in around if step.output == "moved"),
+    )
 
 
 @functools.cache

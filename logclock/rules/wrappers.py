@@ -3,13 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from logclock.config import Registry
+from logclock.config.bounds import In
 from logclock.rules.ops import absolute, maximum, mean, minimum, norm, rms, sign, where
 from logclock.rules.options import Option
 from logclock.rules.rule import Output
-from logclock.rules.slots import Ema, NonNegativeSlot, Positive, UnitInterval
+from logclock.rules.slots import Ema, NonNegativeSlot, Positive
 from logclock.rules.stage import Stage, elementwise
 from logclock.rules.state import State
 from logclock.schedules import value_at
@@ -140,6 +141,9 @@ def average_of_schedule_free(param, z, *, beta):
     return (param - (1 - beta) * z) / beta
 
 
+_NOTHING_TO_EVALUATE = "Without the average there is nothing to evaluate."
+
+
 @Wrapper.family.register("schedule_free")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleFree(Wrapper):
@@ -164,13 +168,8 @@ class ScheduleFree(Wrapper):
     }
     evaluation: ClassVar[Stage | None] = average_of_schedule_free
 
-    beta: UnitInterval = 0.9
-    """Share of the average in the point where gradients are taken; above 0."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.beta == 0:
-            raise ValueError("beta must lie in (0, 1], got 0. Without the average there is nothing to evaluate.")
+    beta: Annotated[float, In(low=0, high=1, includes_low=False, advice=_NOTHING_TO_EVALUATE)] = 0.9
+    """Share of the average in the point where gradients are taken."""
 
 
 @elementwise

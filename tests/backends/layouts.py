@@ -4,7 +4,7 @@ import torch
 
 from logclock.rules import Spec
 
-ELEMENTWISE = [name for name, spec in Spec.family.members.items() if spec.rule.is_elementwise]
+ELEMENTWISE = [name for name in Spec.family if Spec.family.get(name)().rule.is_elementwise]
 
 LAYOUTS = ("contiguous", "reversed", "sliced", "padded")
 

@@ -7,8 +7,8 @@ backend must give the very numbers that the rule gives when it is called on tens
 import torch
 from hypothesis import strategies as st
 
-from logclock.rules import Rule
-from logclock.rules.ops import absolute, maximum, minimum, sign, sqrt
+from logclock.rules import Rule, Stage, State, Step
+from logclock.rules.ops import absolute, maximum, minimum, norm, sign, sqrt, total, where
 
 MAX_BITS = 48  # of the 53 of a float64; one operation more never exceeds them
 SCALARS = {"s1": 0.75, "s2": -1.5, "s3": 2.0}
@@ -46,6 +46,16 @@ STEPS = [
     (lambda x, y, s: sign(x), lambda a, b, c: 2),
     (lambda x, y, s: maximum(x, s), lambda a, b, c: max(a, c)),
     (lambda x, y, s: minimum(x, s), lambda a, b, c: max(a, c)),
+    (lambda x, y, s: maximum(x, y), lambda a, b, c: max(a, b)),
+    (lambda x, y, s: minimum(x, y), lambda a, b, c: max(a, b)),
+    (lambda x, y, s: where(x > y, x, y), lambda a, b, c: max(a, b)),
+    (lambda x, y, s: where(x <= s, y, x), lambda a, b, c: max(a, b)),
+    (lambda x, y, s: where(s < x, s, y), lambda a, b, c: max(b, c)),
+    (lambda x, y, s: (x >= y) * y, lambda a, b, c: b),
+    (lambda x, y, s: s / _one_or_two(x), lambda a, b, c: c + 1),
+    (lambda x, y, s: x - total(sign(y)) * s, lambda a, b, c: max(a, c + 4) + 1),
+    (lambda x, y, s: where(total(y) > 0, x, y), lambda a, b, c: max(a, b)),
+    (lambda x, y, s: x * maximum(norm(sign(y)) - norm(sign(y)), s), lambda a, b, c: a + c),
 ]
 OPERAND_BITS = 5  # quarters from -4 to 4
 
@@ -84,14 +94,20 @@ def rules(draw, *, from_anywhere=False):
     choice = st.integers(first_new, len(bits) - 1)
     results = draw(st.lists(choice, min_size=1 + num_states, max_size=1 + num_states, unique=not from_anywhere))
 
-    def random_rule(param, grad, *states, s1, s2, s3):
+    def random_stage(param, grad, *states, s1, s2, s3):
         values = [param, grad, *states]
         for step, x, y, scalar in steps:
             values.append(step(values[x], values[y], scalar(s1, s2, s3)))
         return tuple(values[result] for result in results)
 
     names = tuple(f"state{i}" for i in range(num_states))
-    return Rule(random_rule, names, ("s1", "s2", "s3"))
+    return rule_of(random_stage, names, ("s1", "s2", "s3"))
+
+
+def rule_of(function, states, scalars):
+    """Return a rule of one elementwise stage that moves the parameter; its vocabulary is not checked."""
+    stage = Stage(function, ("param", "grad"), tuple(states), tuple(scalars), (), is_elementwise=True)
+    return Rule(function.__name__, (Step(stage, "moved", states=(State(),) * len(states)),))
 
 
 def operands(rule, *, size=6, seed=0):

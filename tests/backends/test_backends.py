@@ -2,43 +2,51 @@ import pytest
 import torch
 
 from logclock import backends
-from logclock.backends import compiled, foreach, loop, stacked
-from logclock.rules import Spec
+from logclock.algorithms import AdanaSpec, AdamwSpec, MuonSpec, NormsgdSpec
+from logclock.backends import foreach, loop
+from logclock.rules import Cautious, MagnitudeDirection
 
 CPU, META = torch.device("cpu"), torch.device("meta")
-ADANA, MUON = (Spec.family.get(name).rule for name in ("adana", "muon"))
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "rule", "run"),
+    ("name", "device", "spec", "run"),
     [
-        ("loop", CPU, ADANA, loop.run),
-        ("foreach", CPU, ADANA, foreach.run),
-        ("compiled", CPU, ADANA, compiled.run),
-        ("auto", CPU, ADANA, loop.run),
-        ("auto", META, ADANA, foreach.run),
-        ("loop", META, ADANA, loop.run),
-        ("auto", CPU, MUON, stacked.run_stacked),
-        ("foreach", META, MUON, stacked.run_stacked),
-        ("loop", CPU, MUON, stacked.run_one_by_one),
+        ("loop", CPU, AdanaSpec(), loop.run),
+        ("foreach", CPU, AdanaSpec(), foreach.run),
+        ("loop", META, AdanaSpec(), loop.run),
+        ("foreach", META, MuonSpec(), foreach.run),
+        ("loop", CPU, MuonSpec(), loop.run),
     ],
 )
-def test_a_backend_is_found_by_name(name, device, rule, run):
-    assert backends.get(name, device, rule) is run
+def test_a_backend_is_found_by_name(name, device, spec, run):
+    assert backends.get(name, device, spec.rule) is run
 
 
-def test_all_backends_are_listed():
-    assert sorted(backends.BACKENDS) == ["compiled", "foreach", "loop"]
-    assert sorted(backends.WHOLE_TENSOR_BACKENDS) == ["foreach", "loop"]
+@pytest.mark.parametrize(
+    ("device", "spec"),
+    [
+        (META, AdanaSpec()),
+        (CPU, MuonSpec()),
+        (CPU, AdamwSpec(weight_decay=0.0, apply=MagnitudeDirection())),
+    ],
+)
+def test_auto_is_foreach_off_the_cpu_and_for_matrices(device, spec):
+    assert backends.get("auto", device, spec.rule) is foreach.run
+
+
+@pytest.mark.parametrize("spec", [AdanaSpec(), NormsgdSpec(), AdanaSpec(wrappers=(Cautious(),))])
+def test_auto_on_a_cpu_is_one_that_keeps_pieces_in_cache(spec):
+    """Rules with per-tensor numbers included: they are elementwise now."""
+    assert backends.get("auto", CPU, spec.rule) is not foreach.run
 
 
 def test_an_unknown_backend_is_answered_with_the_closest():
-    message = r"^unknown backend 'compile'\. Did you mean 'compiled'\? Known: auto, loop, foreach, compiled\.$"
+    message = r"^unknown backend 'forech'\. Did you mean 'foreach'\?.* Known: auto, loop, foreach"
     with pytest.raises(ValueError, match=message):
-        backends.get("compile", CPU, ADANA)
+        backends.get("forech", CPU, AdanaSpec().rule)
 
 
-def test_a_backend_that_cannot_run_a_rule_says_which_can():
-    message = r"^backend 'compiled' runs elementwise rules only; 'muon' works on whole tensors\. Use backend='foreach'"
-    with pytest.raises(ValueError, match=message):
-        backends.get("compiled", CPU, MUON)
+def test_the_backend_that_was_replaced_is_answered_with_its_successor():
+    with pytest.raises(ValueError, match=r"^unknown backend 'compiled'\. It was replaced by 'fused'\."):
+        backends.check("compiled")

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logclock.backends import foreach, loop, operands
+from logclock.backends.parts import Batch
 from logclock.backends.program import trace
 
 PROPERTY = settings(max_examples=120, deadline=None, derandomize=True)
@@ -74,15 +75,18 @@ def test_temporaries_stay_within_the_budget(monkeypatch):
     budget = 4 * 1000 * 10
     monkeypatch.setattr(foreach, "SCRATCH_BYTES", budget)
     monkeypatch.setattr(operands, "CPU_PIECE", 100)
-    made = make_operands(spec.rule, [(1000,), (70,), (3, 500)])
-    params, grads, states = made
+    params, grads, states = make_operands(spec.rule, [(1000,), (70,), (3, 500)])
     program = trace(spec.rule)
-    flats = [[x.view(-1) for x in tensors] for tensors in zip(params, grads, *states, strict=True)]
-    sizes = [[piece[0].numel() for piece in batch] for batch in foreach._batches(flats, program)]
+    columns = {"param": params, "grad": grads, **dict(zip(spec.rule.state_names, states, strict=True))}
+    flats = [[columns[name][i].view(-1) for name in program.operands] for i in range(len(params))]
+    batch = Batch(program, params, flats, {}, spec.scalars(1), (False,) * program.num_operands)
 
-    assert sum(map(sum, sizes)) == 1000 + 70 + 1500
+    groups = list(foreach._groups(batch))
+
+    sizes = [sum(piece.stop - piece.start for _, piece in group) for group in groups]
+    assert sum(sizes) == 1000 + 70 + 1500
     assert len(sizes) > 1
-    assert all(4 * program.num_temporaries * sum(batch) <= budget for batch in sizes)
+    assert all(4 * program.num_temporaries * size <= budget for size in sizes)
 
 
 # As in test_loop.py: x, y and z are 6, 2 and 4, the scalar is 0.5.
@@ -110,6 +114,8 @@ def test_temporaries_stay_within_the_budget(monkeypatch):
         ("log", 1, 1.791759469228055),
         ("exp", 1, 403.4287934927351),
         ("copy", 1, 6.0),
+        ("larger", 2, 6.0),
+        ("smaller", 2, 2.0),
     ],
 )
 def test_every_operation_by_hand(op, num_inputs, expected, is_tensor, in_place):

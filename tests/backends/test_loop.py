@@ -51,6 +51,17 @@ OPERATION_VALUES = {
     "log": (1, 1.791759469228055),
     "exp": (1, 403.4287934927351),
     "copy": (1, 6.0),
+    "scalar_div": (1, 0.5 / 6),
+    "larger": (2, 6.0),
+    "smaller": (2, 2.0),
+    "greater": (2, 1.0),
+    "greater_equal": (2, 1.0),
+    "greater_scalar": (1, 1.0),
+    "greater_equal_scalar": (1, 1.0),
+    "less_scalar": (1, 0.0),
+    "less_equal_scalar": (1, 0.0),
+    "where": (3, 2.0),
+    "fill": (0, 0.5),
 }
 
 

@@ -56,7 +56,7 @@ def test_pieces_cover_everything_once(numel, size):
 
 
 def test_pieces_stay_in_cache_on_a_cpu_and_in_the_scratch_elsewhere():
-    program = trace(Spec.family.get("adana").rule)
+    program = trace(Spec.family.get("adana")().rule)
 
     assert piece_size(torch.device("cpu"), program) == CPU_PIECE
     in_flight = 4 * piece_size(torch.device("meta"), program) * (program.num_temporaries + program.num_operands)
@@ -66,7 +66,7 @@ def test_pieces_stay_in_cache_on_a_cpu_and_in_the_scratch_elsewhere():
 def test_contiguous_operands_become_views():
     operands = [torch.zeros(2, 3) for _ in range(3)]
 
-    flats = flat_operands(operands)
+    flats = flat_operands(operands[0], operands)
 
     assert [flat.shape for flat in flats] == [(6,)] * 3
     assert [flat.data_ptr() for flat in flats] == [operand.data_ptr() for operand in operands]
@@ -77,7 +77,7 @@ def test_operands_with_the_strides_of_a_transposed_parameter_become_views():
     grad = torch.zeros_like(param)
     state = torch.zeros_like(param, dtype=torch.float64)
 
-    flats = flat_operands([param, grad, state])
+    flats = flat_operands(param, [param, grad, state])
 
     assert [flat.data_ptr() for flat in flats] == [x.data_ptr() for x in (param, grad, state)]
     assert flats[0].tolist() == [0, 1, 2, 3, 4, 5]
@@ -87,7 +87,7 @@ def test_a_gradient_of_other_strides_is_copied_in_the_order_of_the_parameter():
     param = torch.zeros(3, 2).t()
     grad = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 
-    flats = flat_operands([param, grad])
+    flats = flat_operands(param, [param, grad])
 
     assert flats[1].tolist() == [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
 
@@ -99,7 +99,7 @@ def test_flat_operands_pair_equal_positions_whatever_the_layout(shape, layouts, 
     numbers = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
     operands = [laid_out(numbers, layouts[i]) for i in order]
 
-    flats = flat_operands(operands)
+    flats = flat_operands(operands[0], operands)
 
     assert all(flat.dim() == 1 and torch.equal(flat, flats[0]) for flat in flats)
     assert sorted(flats[0].tolist()) == numbers.flatten().tolist()
@@ -107,16 +107,17 @@ def test_flat_operands_pair_equal_positions_whatever_the_layout(shape, layouts, 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(SHAPES, st.lists(st.sampled_from(LAYOUTS), min_size=3, max_size=3))
-def test_write_back_brings_changes_home_but_never_to_the_gradient(shape, layouts):
+def test_write_back_brings_changes_home_and_to_no_other_operand(shape, layouts):
     numbers = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
     param, grad, state = (laid_out(numbers, layout) for layout in layouts)
 
-    flats = flat_operands([param, grad, state])
+    flats = flat_operands(param, [param, grad, state])
     flats[0].mul_(2)
     flats[2].add_(1)
     if flats[1].data_ptr() != grad.data_ptr():
         flats[1].mul_(-1)  # a copy: may be changed, must not come back
-    write_back([param, grad, state], flats)
+    for operand, flat in ((param, flats[0]), (state, flats[2])):
+        write_back(param, operand, flat)
 
     assert torch.equal(param, numbers * 2)
     assert torch.equal(grad, numbers)
@@ -127,9 +128,9 @@ def test_write_back_leaves_the_memory_around_a_slice_alone():
     whole = torch.zeros(4, 6)
     param = whole[1:3, ::2]
 
-    flats = flat_operands([param, torch.ones(2, 3)])
+    flats = flat_operands(param, [param, torch.ones(2, 3)])
     flats[0].fill_(5.0)
-    write_back([param, torch.ones(2, 3)], flats)
+    write_back(param, param, flats[0])
 
     assert param.tolist() == [[5.0] * 3] * 2
     assert whole.sum() == 30.0

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import types
+
 import pytest
 
 from logclock.config import Registry, closest
@@ -68,3 +72,31 @@ def test_closest_gives_at_most_three_best_first():
 def test_a_suggestion_is_a_sentence_or_nothing():
     assert suggestion("adanna", ["sgd", "adana"]) == " Did you mean 'adana'?"
     assert suggestion("xyzzy", ["sgd", "adana"]) == ""
+
+
+def test_members_that_are_registered_elsewhere_are_found_when_they_are_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "registry_home.py").write_text(
+        "from logclock.config import Registry\n"
+        "import sys\n"
+        "sys.modules['registry_owner'].family.register('far')(type('Far', (), {}))\n"
+    )
+    owner = types.ModuleType("registry_owner")
+    owner.family = Registry("thing", tag="kind", home="registry_home")
+    monkeypatch.setitem(sys.modules, "registry_owner", owner)
+    monkeypatch.syspath_prepend(tmp_path)
+    owner.family.register("near")(type("Near", (), {}))
+
+    assert owner.family.get("near").__name__ == "Near"
+    assert "registry_home" not in sys.modules
+    assert owner.family.get("far").__name__ == "Far"
+    assert list(owner.family) == ["far", "near"]
+    with pytest.raises(ValueError, match="unknown thing 'other'"):
+        owner.family.get("other")
+
+
+def test_optimizers_are_known_to_whoever_imports_the_grammar_alone():
+    code = "from logclock.rules import Spec; print(Spec.family.get('adana').__name__, len(list(Spec.family)) > 10)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stdout.split() == ["AdanaSpec", "True"], done.stderr

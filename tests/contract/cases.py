@@ -52,7 +52,7 @@ class Case:
 
     @property
     def is_elementwise(self):
-        return Spec.family.get(self.build.algorithm).rule.is_elementwise
+        return Spec.family.get(self.build.algorithm)().rule.is_elementwise
 
     @property
     def matrices_only(self):

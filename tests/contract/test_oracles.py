@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from logclock import SOAP, AdEMAMix, LaProp, Lion, Muon, NAdamW, Signum
+from logclock import SOAP, AdamW, AdEMAMix, LaProp, Lion, Muon, NAdamW, Signum
 from logclock.schedules import HalfLifeRamp, LinearRamp
 
 STEPS = 24
@@ -73,6 +73,12 @@ PYTORCH_OPTIMIZER = [
     # It decays after the update. Its 1e-15 within the root is 1e-11 of the smallest average here; without foreach,
     # because that path rounds its step sizes to float32.
     (LaProp, {"ema2": 0.1, "decay_order": "after"}, "LaProp", {"betas": (0.9, 0.9), "foreach": False}),
+    (
+        AdamW,
+        {"betas": (0.9, 0.98), "wrappers": ["grams"]},
+        "Grams",
+        {"betas": (0.9, 0.98), "eps": 1e-8, "weight_decouple": True},
+    ),
 ]
 
 
@@ -91,6 +97,7 @@ def test_equals_pytorch_optimizer(problem, ours, settings, theirs, their_setting
 OPTAX = [
     (Lion, {"ema1": 0.05, "ema2": 0.02}, "lion", {"b1": 0.95, "b2": 0.98}),
     (NAdamW, {"ema1": 0.1, "ema2": 0.02}, "nadamw", {"b1": 0.9, "b2": 0.98}),
+    (AdamW, {"eps": 1e-6, "wrappers": ["trust_ratio"]}, "lamb", {"eps": 1e-6}),
 ]
 
 
@@ -108,6 +115,27 @@ def test_equals_optax(problem, tmp_path, ours, settings, theirs, their_settings)
 
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(mine, np.load(tmp_path / "out.npy"), **TOLERANCE)
+
+
+@pytest.mark.parametrize("warmup", [0, 6])
+def test_schedule_free_adamw_equals_pytorch_optimizer(problem, warmup):
+    """While training and where it is evaluated; their warm-up is part of the optimizer, ours is the group's lr."""
+    require("pytorch_optimizer", "4.1.0")
+    package = pytest.importorskip("pytorch_optimizer")
+    param, twin = (torch.nn.Parameter(torch.from_numpy(problem[0].copy())) for _ in range(2))
+    ours = AdamW([param], lr=PEAK, ema1=1.0, ema2=0.001, weight_decay=DECAY, wrappers=["schedule_free"])
+    theirs = package.ScheduleFreeAdamW([twin], lr=PEAK, weight_decay=DECAY, warmup_steps=warmup)
+    theirs.train()
+
+    for step, row in enumerate(problem[1:], start=1):
+        param.grad, twin.grad = torch.from_numpy(row.copy()), torch.from_numpy(row.copy())
+        ours.param_groups[0]["lr"] = PEAK * min(1.0, step / max(warmup, 1))
+        ours.step()
+        theirs.step()
+        torch.testing.assert_close(param, twin, rtol=1e-12, atol=1e-12)
+    theirs.eval()
+    with ours.evaluated():
+        torch.testing.assert_close(param, twin, rtol=1e-12, atol=1e-12)
 
 
 def test_soap_equals_pytorch_optimizer_on_square_matrices():

@@ -26,8 +26,18 @@ from logclock.algorithms import (
     SoapSpec,
 )
 from logclock.config import from_dict, to_dict
-from logclock.rules import Spec
-from logclock.rules.spec import lr_and_decay
+from logclock.config.field_docs import field_docs
+from logclock.rules import (
+    Cautious,
+    CautiousDecay,
+    ClipRms,
+    EmaNesterov,
+    Hyperball,
+    MagnitudeDirection,
+    ScheduleFree,
+    Spec,
+    TrustRatio,
+)
 from logclock.schedules import (
     Constant,
     Cosine,
@@ -44,6 +54,8 @@ SHARED = {
     "decay_coupling": "coupled",
     "decay_order": "after",
     "lr_schedule": Cosine(total_steps=100.0, warmup_steps=2.0, final=0.1),
+    "apply": CautiousDecay(),
+    "wrappers": (EmaNesterov(lookahead=InverseTime(scale=1.0, offset=1.0), memory_weight=0.125),),
 }
 EMAS = {"ema1": HalfLifeRamp(start=0.1, end=1e-4, steps=1e4), "ema2": 0.001}
 GAIN = {"gain": LinearRamp(start=0.0, end=8.0, steps=1e4), "gain_offset": 0.5}
@@ -132,7 +144,9 @@ def test_a_spec_survives_json_and_pickling(name):
         data = to_dict(spec)
 
         assert data["name"] == name
-        assert set(data) == {"name", *(f.name for f in dataclasses.fields(spec))}
+        omitted = {f.name for f in dataclasses.fields(spec) if f.metadata.get("omit_default")}
+        omitted = {key for key in omitted if spec == Spec.family.get(name)()}
+        assert set(data) == {"name", *(f.name for f in dataclasses.fields(spec))} - omitted
         assert from_dict(Spec, json.loads(json.dumps(data))) == spec
         assert pickle.loads(pickle.dumps(spec)) == spec
         assert hash(from_dict(Spec, data)) == hash(spec)
@@ -161,10 +175,10 @@ def test_a_spec_is_frozen_keyword_only_and_has_defaults_for_everything(name):
 
 
 @pytest.mark.parametrize("name", list(Spec.family))
-def test_the_docstring_explains_every_field(name):
+def test_every_field_has_a_docstring_and_the_class_its_references(name):
     cls = Spec.family.get(name)
 
-    assert [f.name for f in dataclasses.fields(cls) if f"        {f.name}: " not in cls.__doc__] == []
+    assert [f.name for f in dataclasses.fields(cls) if not field_docs(cls).get(f.name)] == []
     assert "References:" in cls.__doc__
 
 
@@ -218,7 +232,8 @@ HALF = Constant(value=0.5)
 def test_lr_and_decay_by_hand(coupling, order, lr_schedule, outer_lr, expected_lr, expected_decay):
     spec = AdanaSpec(lr=PEAK, weight_decay=LAMBDA, decay_coupling=coupling, decay_order=order, lr_schedule=lr_schedule)
 
-    lr, decay = lr_and_decay(spec, 1, outer_lr)
+    scalars = spec.scalars(1, outer_lr)
+    lr, decay = scalars["lr"], scalars["decay"]
 
     assert lr == pytest.approx(expected_lr, rel=1e-14)
     assert decay == pytest.approx(expected_decay, rel=1e-14)
@@ -227,7 +242,8 @@ def test_lr_and_decay_by_hand(coupling, order, lr_schedule, outer_lr, expected_l
 def test_a_learning_rate_in_a_tensor_stays_one():
     spec = AdanaSpec(lr=PEAK, weight_decay=LAMBDA, decay_order="after", lr_schedule=HALF)
 
-    lr, decay = lr_and_decay(spec, 1, torch.tensor(0.004, dtype=torch.float64))
+    scalars = spec.scalars(1, torch.tensor(0.004, dtype=torch.float64))
+    lr, decay = scalars["lr"], scalars["decay"]
 
     assert isinstance(lr, torch.Tensor)
     assert isinstance(decay, torch.Tensor)
@@ -237,7 +253,7 @@ def test_a_learning_rate_in_a_tensor_stays_one():
 def test_scheduled_decay_follows_t():
     spec = AdanaSpec(lr=PEAK, weight_decay=log_time_decay(4.0, offset=10.0))
 
-    assert [lr_and_decay(spec, t)[1] for t in (10, 30, 1e6)] == [0.2, 0.1, 4 / 1_000_010]
+    assert [spec.scalars(t)["decay"] for t in (10, 30, 1e6)] == [0.2, 0.1, 4 / 1_000_010]
 
 
 def test_adamw_of_the_study_decays_by_omega_over_total_steps_times_s():
@@ -271,8 +287,8 @@ def test_both_orders_are_what_they_say(param, update, lr, weight_decay, coupling
     results = {}
     for order in ("before", "after"):
         spec = AdanaSpec(lr=lr, weight_decay=weight_decay, decay_coupling=coupling, decay_order=order)
-        step, decay = lr_and_decay(spec, 1)
-        results[order] = param - step * update - decay * param
+        scalars = spec.scalars(1)
+        results[order] = param - scalars["lr"] * update - scalars["decay"] * param
 
     assert results["before"] == pytest.approx(param * (1 - fraction) - lr * update, abs=1e-13)
     assert results["after"] == pytest.approx((param - lr * update) * (1 - fraction), abs=1e-13)
@@ -295,8 +311,8 @@ BAD_VALUES = [
     ({"kappa": -0.1, "eps": 1e-8}, r"kappa must lie in \[0, 1\], got -0\.1"),
     ({"delta": 0.0}, r"delta must be > 0, got 0\.0\. The average remembers about t / delta updates\."),
     ({"gain_offset": -1.0}, r"gain_offset must be >= 0, got -1\.0"),
-    ({"clip_snr": 0.0}, r"clip_snr must be > 0 or None, got 0\.0"),
-    ({"clip_grad": -2.0}, r"clip_grad must be > 0 or None, got -2\.0"),
+    ({"clip_snr": 0.0}, r"clip_snr must be > 0, got 0\.0"),
+    ({"clip_grad": -2.0}, r"clip_grad must be > 0, got -2\.0"),
     ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1\.0"),
     ({"momentum": -0.1}, r"momentum must lie in \[0, 1\), got -0\.1"),
     ({"momentum": 0.0, "nesterov": True}, r"momentum must be > 0 with nesterov=True, got 0\.0"),
@@ -316,3 +332,97 @@ def test_values_out_of_range_are_refused_by_every_spec_that_has_them(name, field
 
     with pytest.raises(ValueError, match=message):
         cls(**fields)
+
+
+# ----- what a spec derives
+
+
+def test_a_static_option_is_part_of_the_rule_and_no_scalar():
+    scalars = MuonSpec().scalars(1)
+
+    assert set(scalars) == {"ema1", "look_ahead", "lr", "decay"}
+    assert dict(MuonSpec(row_blocks=3).rule.steps[1].statics)["row_blocks"] == 3
+
+
+# s = 1/2, gamma = 0.005, lambda = 1/2: what the other apply stages and wrappers read.
+@pytest.mark.parametrize(
+    ("coupling", "order", "expected"),
+    [
+        ("independent", "before", {"decay": 0.25, "rate_before_decay": 0.0}),
+        ("independent", "after", {"decay": 0.25, "rate_before_decay": 0.005}),
+        ("coupled", "before", {"decay": 0.0025, "rate_before_decay": 0.0}),
+        ("coupled", "after", {"decay": 0.0025, "rate_before_decay": 0.005}),
+    ],
+)
+def test_the_scalars_of_other_apply_stages_by_hand(coupling, order, expected):
+    spec = AdanaSpec(
+        lr=PEAK,
+        weight_decay=LAMBDA,
+        decay_coupling=coupling,
+        decay_order=order,
+        lr_schedule=HALF,
+        apply=CautiousDecay(),
+    )
+
+    scalars = spec.scalars(1)
+
+    assert {name: scalars[name] for name in expected} == pytest.approx(expected, rel=1e-14)
+    assert scalars["rate"] == pytest.approx(0.005, rel=1e-14)
+
+
+@pytest.mark.parametrize(("coupling", "expected"), [("independent", 50.0), ("coupled", 0.5)])
+def test_a_wrapper_that_absorbs_decay_gets_it_per_lr_and_nothing_is_left_to_apply(coupling, expected):
+    spec = AdanaSpec(
+        lr=PEAK, weight_decay=LAMBDA, decay_coupling=coupling, lr_schedule=HALF, wrappers=(TrustRatio(),)
+    )
+
+    scalars = spec.scalars(1)
+
+    assert scalars["decay_per_lr"] == pytest.approx(expected, rel=1e-14)
+    assert scalars["decay"] == 0.0
+
+
+def test_soaps_first_call_moves_nothing_under_any_option():
+    scalars = SoapSpec(weight_decay=0.5, apply=CautiousDecay(), lr_schedule=HALF).scalars(1)
+
+    assert (scalars["rate"], scalars["decay"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"wrappers": (EmaNesterov(), EmaNesterov(lookahead=0.1))}, r"wrappers must be different ones.*stand there once"),
+        ({"wrappers": (EmaNesterov(), ScheduleFree())}, r"wrappers must hold one that trains at another point"),
+        ({"apply": Hyperball(), "weight_decay": 0.1}, r"weight_decay must be 0 with apply='hyperball', got 0\.1"),
+        (
+            {"apply": MagnitudeDirection(), "weight_decay": log_time_decay(1.0, offset=1.0)},
+            r"weight_decay must be 0 with apply='magnitude_direction'",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        AdanaSpec(**fields)
+
+
+def test_options_are_plain_data_by_name_alias_or_settings():
+    by_name = from_dict(Spec, {"name": "adana", "apply": "cautious", "wrappers": ["cautious", {"name": "clip_rms"}]})
+
+    assert by_name.apply == CautiousDecay()
+    assert by_name.wrappers == (Cautious(), ClipRms(bound=1.0))
+    assert to_dict(by_name)["apply"] == {"name": "cautious_decay"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"apply": "cautios"}, "unknown apply stage 'cautios'.*Did you mean 'cautious_decay'"),
+        ({"wrappers": ["schedule_fre"]}, "unknown wrapper 'schedule_fre'.*Did you mean 'schedule_free'"),
+        ({"apply": {"name": "huber_decay", "bound": -1.0}}, r"bound must be > 0, got -1\.0"),
+        ({"wrappers": [{"name": "schedule_free", "beta": 0.0}]}, r"beta must lie in \(0, 1\], got 0\.0"),
+        ({"wrappers": [{"name": "ema_nesterov", "memory_weight": 0.0}]}, r"memory_weight must lie in \(0, 1\], got 0"),
+    ],
+)
+def test_bad_options_are_answered_with_what_is_allowed(data, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(Spec, {"name": "adana", **data})

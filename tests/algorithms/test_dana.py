@@ -14,17 +14,17 @@ from logclock.theory import dana_decaying, surrogate_plrf
         (
             DanaSpec(lr=0.2),
             4,  # 0.5 * 4^-0.5 = 1/4; 6 / (6 + 4)
-            {"gamma1": 1.0, "gamma2": 0.2, "gamma3": 0.05, "damping": 0.6, "decay": 0.0},
+            {"lr": 0.2, "gamma1": 1.0, "gamma2": 1.0, "gamma3": 0.25, "damping": 0.6, "decay": 0.0},
         ),
         (
             DanaSpec(lr=0.2, gamma1=3.0, gamma2=0.5, gamma3=0.25, damping=0.1, weight_decay=0.5),
             1000,
-            {"gamma1": 3.0, "gamma2": 0.1, "gamma3": 0.05, "damping": 0.1, "decay": 0.1},
+            {"lr": 0.2, "gamma1": 3.0, "gamma2": 0.5, "gamma3": 0.25, "damping": 0.1, "decay": 0.1},
         ),
         (
             DanaSpec(lr=2.0, c3=1.0, kappa=1.0, delta=2.0, weight_decay=0.25, decay_order="after"),
             8,  # coupled: decay = 2 * 0.25; the step is scaled by 1 - 0.5
-            {"gamma1": 1.0, "gamma2": 1.0, "gamma3": 0.125, "damping": 0.2, "decay": 0.5},
+            {"lr": 1.0, "gamma1": 1.0, "gamma2": 1.0, "gamma3": 0.125, "damping": 0.2, "decay": 0.5},
         ),
     ],
 )
@@ -36,7 +36,8 @@ def test_every_coefficient_may_be_scheduled():
     slot = InverseTime(scale=1.0, offset=1.0)
     spec = DanaSpec(lr=0.5, gamma1=slot, gamma2=slot, gamma3=slot, damping=slot)
 
-    assert spec.scalars(3) == {"gamma1": 0.25, "gamma2": 0.125, "gamma3": 0.125, "damping": 0.25, "decay": 0.0}
+    expected = {"lr": 0.5, "gamma1": 0.25, "gamma2": 0.25, "gamma3": 0.25, "damping": 0.25, "decay": 0.0}
+    assert spec.scalars(3) == expected
 
 
 def test_one_update_by_hand():
@@ -88,7 +89,14 @@ def test_the_defaults_are_the_theorys_dana_decaying():
     spec = DanaSpec(lr=algorithm.gamma2)
 
     for t in (1, 7, 1e6):
-        assert spec.scalars(t) == pytest.approx({**algorithm.coefficients(t)._asdict(), "decay": 0.0}, rel=1e-14)
+        scalars = spec.scalars(t)
+        ours = {
+            "gamma1": scalars["gamma1"],
+            "gamma2": scalars["lr"] * scalars["gamma2"],
+            "gamma3": scalars["lr"] * scalars["gamma3"],
+            "damping": scalars["damping"],
+        }
+        assert ours == pytest.approx(algorithm.coefficients(t)._asdict(), rel=1e-14)
 
 
 def test_a_constant_schedule_is_the_number():

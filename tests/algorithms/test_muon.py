@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from contract.runs import assert_bitwise, make_params, run, set_grads
-from logclock.rules.muon import newton_schulz
 from reference.muon import newton_schulz as reference_newton_schulz
 
 from logclock import Muon, log_time_ema
+from logclock.rules.linalg import newton_schulz
 
 SHAPES = ((8, 8), (6, 10), (10, 6))
 

@@ -97,7 +97,7 @@ def test_bases_stay_orthogonal_over_a_long_run():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"refresh_interval": 0}, r"refresh_interval must be >= 1 update, got 0"),
+        ({"refresh_interval": 0}, r"refresh_interval must be >= 1, got 0"),
         ({"max_basis_size": 0}, r"max_basis_size must be >= 1, got 0"),
     ],
 )

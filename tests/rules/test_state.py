@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from logclock import SOAP, ScheduledOptimizer
+from logclock.rules import State
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ("param", (6, 4)),
+        ("number", ()),
+        (("rows",), (6,)),
+        (("cols",), (4,)),
+        (("rows", "rows"), (6, 6)),
+        (("cols", "rows"), (4, 6)),
+    ],
+)
+def test_shapes_of_a_state_by_hand(declared, expected):
+    state = State(shape=declared)
+
+    assert state.shape_for((6, 4)) == expected
+    assert state.is_number == (declared == "number")
+
+
+def test_a_state_shaped_like_the_parameter_takes_any_shape():
+    assert [State().shape_for(shape) for shape in ((), (3,), (2, 3, 4))] == [(), (3,), (2, 3, 4)]
+
+
+def test_a_state_is_empty_where_a_side_is_too_long():
+    spec = SOAP([torch.nn.Parameter(torch.zeros(2, 2))], max_basis_size=4).spec
+    group = SOAP([torch.nn.Parameter(torch.zeros(2, 2))], max_basis_size=4).param_groups[0]
+
+    assert spec(group).state_shape("row_gram", (6, 4)) == (0, 0)
+    assert spec(group).state_shape("col_gram", (6, 4)) == (4, 4)
+
+
+def test_states_start_as_declared():
+    """Schedule-free's z is a copy of the parameter, the raw gains are ln(e - 1), everything else is zero."""
+    param = torch.nn.Parameter(torch.randn(3, 4))
+    optimizer = ScheduledOptimizer([param], "lion", apply="magnitude_direction", wrappers=["schedule_free"])
+    optimizer.materialize_state()
+
+    state = optimizer.state[param]
+    assert torch.equal(state["schedule_free_z"], param.detach())
+    assert state["schedule_free_z"].data_ptr() != param.data_ptr()
+    assert state["magnitude_direction_row_gain"].tolist() == pytest.approx([0.541324854612918] * 3)
+    assert state["magnitude_direction_col_gain"].shape == (4,)
+    assert not state["exp_avg"].any()
+    assert state["schedule_free_weight_sum"].shape == ()
