@@ -17,8 +17,7 @@ import logclock
 from logclock.data import Dataset
 from logclock.records import RunRecord
 from logclock.records.record import Status
-from logclock.rules import Spec
-from logclock.train.config import RunConfig, identity
+from logclock.train.config import Optimizers, RunConfig, identity
 from logclock.train.device import choose_device, choose_precision
 from logclock.train.series import RunLog
 from logclock.version import __version__
@@ -47,7 +46,7 @@ def new_record(
     return RunRecord(
         config=identity(config),
         seed=config.seed,
-        label=label or optimizer_name(config.optimizer),
+        label=label or optimizer_name(config.optimizers),
         tags=dict(tags or {}),
         status="running",
         reason=None,
@@ -91,9 +90,13 @@ def exit_code(record: RunRecord) -> int:
     return {"finished": 0, "diverged": 3, "running": 130, "failed": 1}[record.status]
 
 
-def optimizer_name(spec: Spec) -> str:
-    """Return the registered name of a spec's class."""
-    return type(spec).family.name_of(type(spec))
+def optimizer_name(optimizers: Optimizers) -> str:
+    """Return what a run is called by its optimizer, with whatever stands around it: `adamw`, `adamw+cautious`.
+
+    The optimizer of the rest is named only if something stands around it: `muon (rest adana+grams)`.
+    """
+    name, *rest = [spec.rule.name for spec in optimizers.specs]
+    return name if not any("+" in other for other in rest) else f"{name} (rest {rest[0]})"
 
 
 def _now() -> str:
@@ -136,7 +139,7 @@ def _provenance(config: RunConfig, command: str | None) -> dict[str, Any]:
         "precision": choose_precision(config.precision, device),
         "num_threads": config.execution.num_threads,
         "compile_model": config.execution.compile_model,
-        "rule_hash": "+".join(spec.rule.source_hash for spec in (config.optimizer, config.rest_optimizer) if spec),
+        "rule_hash": "+".join(spec.rule.source_hash for spec in config.optimizers.specs),
         "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": _now(),
         "ended": None,
