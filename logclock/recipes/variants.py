@@ -215,7 +215,8 @@ def _dana_star_mk4(lr: float, total_steps: int, kappa: float) -> DanaStarMk4Spec
 
 def _muon(lr: float, total_steps: int, rest: Spec) -> Optimizers:
     """Muon with the size of AdamW's updates (Moonlight), and an optimizer for the rest."""
-    return Optimizers(MuonSpec(lr=lr, scale_rule="match_rms_adamw", **_plain(total_steps)), rest)
+    muon = MuonSpec(lr=lr, scale_rule="match_rms_adamw", iteration_dtype="bfloat16", **_plain(total_steps))
+    return Optimizers(muon, rest)
 
 
 BESIDE_ADAMW = 3

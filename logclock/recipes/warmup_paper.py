@@ -43,7 +43,12 @@ class WarmupSetting:
 SETTINGS: dict[str, WarmupSetting] = {
     "adamw": WarmupSetting(lr=1e-3, div=100, warmup_steps=2000, options={"ema1": 0.2, "ema2": 0.001}),
     "lion": WarmupSetting(lr=1e-3, div=100, warmup_steps=16_000, options={"ema1": 0.1, "ema2": 0.01}),
-    "muon": WarmupSetting(lr=1e-3, div=100, warmup_steps=2000, options={"scale_rule": "match_rms_adamw"}),
+    "muon": WarmupSetting(
+        lr=1e-3,
+        div=100,
+        warmup_steps=2000,
+        options={"scale_rule": "match_rms_adamw", "iteration_dtype": "bfloat16"},
+    ),
     "normsgd": WarmupSetting(lr=1e-2, div=2, warmup_steps=200, options={}),
 }
 """By registered name of the optimizer.

@@ -200,10 +200,14 @@ def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
 
 
 def group_names(config: RunConfig, model: nn.Module, optimizer: ScheduledOptimizer) -> list[str]:
-    """Return what the record calls each parameter group: `matrix`, `decay` or `no_decay`."""
+    """Return what the record calls each parameter group: `matrix`, `decay` or `no_decay`; a second one `matrix-2`."""
     assign = assign_groups if config.optimizers.rest is None else assign_matrices
     groups = assign(model).groups
-    return [groups[group["param_names"][0]] for group in optimizer.param_groups]
+    names: list[str] = []
+    for kind in (groups[group["param_names"][0]] for group in optimizer.param_groups):
+        count = 1 + sum(name.split("-")[0] == kind for name in names)
+        names.append(kind if count == 1 else f"{kind}-{count}")
+    return names
 
 
 def backward(
