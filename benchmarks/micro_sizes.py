@@ -16,14 +16,15 @@ import torch
 
 from logclock.models import EnokiConfig, language_model_loss
 from logclock.optim import from_spec, param_groups
-from logclock.recipes.conventions import GRAD_CLIP, study_optimizer
+from logclock.recipes import get_variant
+from logclock.recipes.protocol import GRAD_CLIP
 
 BATCH_SIZE, SEQUENCE_LENGTH = 8, 64
 
 
 def whole_step(optimizer_name, *, heads, num_layers, vocab_size, shape=(BATCH_SIZE, SEQUENCE_LENGTH)):
     model = EnokiConfig(heads=heads, head_dim=16, num_layers=num_layers, vocab_size=vocab_size).build(seed=0)
-    optimizer = from_spec(study_optimizer(optimizer_name, lr=1e-3, total_steps=10_000), param_groups(model))
+    optimizer = from_spec(get_variant(optimizer_name).build(10_000, lr=1e-3).hidden, param_groups(model))
     batch_size, length = shape
     tokens = torch.randint(vocab_size, (batch_size, length + 1), generator=torch.Generator().manual_seed(0))
 

@@ -43,16 +43,16 @@ def tiny_run() -> Callable[..., Any]:
     """Return a function that makes a RunConfig on `tiny-byte-257`, with fields replaced."""
     from logclock.config import override
     from logclock.models import EnokiConfig
-    from logclock.recipes.conventions import study_optimizer, study_rest_optimizer, study_schedule
+    from logclock.recipes import get_variant
+    from logclock.recipes.protocol import study_schedule
     from logclock.train import DataConfig, EvaluationConfig, ExecutionConfig, RunConfig
 
     def make(*assignments: str, optimizer: str = "adana", steps: int = 24, **fields: Any) -> RunConfig:
-        if "spec" not in fields:
-            fields["rest_optimizer"] = study_rest_optimizer(optimizer, lr=5e-3, total_steps=steps)
+        given = fields.pop("spec", None)
         config = RunConfig(
             model=EnokiConfig(heads=2, head_dim=8, num_layers=1, vocab_size=257),
             data=DataConfig(dataset="tiny-byte-257", batch_size=4, sequence_length=32),
-            optimizer=fields.pop("spec", None) or study_optimizer(optimizer, lr=5e-3, total_steps=steps),
+            optimizer=get_variant(optimizer).build(steps, lr=5e-3) if given is None else given,
             lr_schedule=fields.pop("lr_schedule", None) or study_schedule(steps),
             total_steps=steps,
             evaluation=EvaluationConfig(interval=10, batches=2, batch_size=4),

@@ -12,14 +12,12 @@ from logclock.recipes import (
     adana_paper,
     demo,
     get_recipe,
+    get_variant,
     micro,
     qwen3_paper,
     warmup_paper,
 )
-from logclock.recipes.adana_paper import LR_RULES, peak_lr
-from logclock.recipes.conventions import study_optimizer, study_schedule
-from logclock.recipes.demo import PEAK_LR
-from logclock.recipes.qwen3_paper import LR_RULES as QWEN3_LR_RULES
+from logclock.recipes.protocol import study_schedule
 from logclock.recipes.warmup_paper import SETTINGS
 from logclock.rules import Spec
 from logclock.schedules import Constant, InverseTime
@@ -35,6 +33,13 @@ PRINTED_LR = {
     "ademamix": [4.58e-3, 2.81e-3, 1.62e-3, 9.87e-4, 5.35e-4, 3.47e-4, 1.88e-4, 8.70e-5],
     "ademamix-log-time-decay": [5.47e-3, 3.28e-3, 1.84e-3, 1.10e-3, 5.82e-4, 3.70e-4, 1.95e-4, 8.74e-5],
 }
+
+
+def study_optimizer(name, *, lr, total_steps, kappa=None):
+    """Return the optimizer of hidden matrices, or of everything."""
+    return get_variant(name).build(total_steps, lr=lr, kappa=kappa).hidden
+
+
 HEADS = [3, 4, 6, 8, 12, 16, 24, 40]
 
 # Table 3.1: heads, layers, width, non-embedding parameters, all parameters, updates.
@@ -219,24 +224,29 @@ def test_paper_protocol():
 
 
 def test_a_learning_rate_that_was_never_fitted_is_an_error():
-    assert set(LR_RULES) >= {("adana", kappa) for kappa in (0.75, 0.80, 0.85, 0.90)}
+    adana = get_variant("adana")
+    assert set(adana.lr_rules["adana_paper"]) == {0.75, 0.80, 0.85, 0.90}
     with pytest.raises(ValueError, match=r"no learning-rate rule for 'adana' at kappa 0.7\. Known: adamw, .*adana at"):
-        peak_lr("adana", non_embedding_params=1, kappa=0.7)
+        adana.fitted_rate("adana_paper", non_embedding_params=1, kappa=0.7)
 
 
-FITTED = {name for name, _ in LR_RULES}
+def fitted(recipe):
+    return {name for name, variant in VARIANTS.items() if recipe in variant.lr_rules}
+
+
+FITTED = fitted("adana_paper")
 
 # The optimizers of each recipe, where it does not have those of VARIANTS.
 OPTIMIZERS = {
     "adana_paper": sorted(FITTED),
-    "qwen3_paper": [name for name, _ in QWEN3_LR_RULES],
+    "qwen3_paper": sorted(fitted("qwen3_paper")),
     "warmup_paper": [name for name in SETTINGS if name in Spec.family],
 }
 
 
 @pytest.mark.parametrize("optimizer", sorted(set(VARIANTS) - FITTED))
 def test_the_paper_recipe_refuses_optimizers_without_a_fitted_rate(optimizer):
-    with pytest.raises(ValueError, match=f"no learning-rate rule for '{optimizer}'.*Known: adamw, .*study_optimizer"):
+    with pytest.raises(ValueError, match=f"no learning-rate rule for '{optimizer}'.*Known: adamw, .*get_variant"):
         adana_paper(optimizer, heads=6)
 
 
@@ -276,11 +286,11 @@ def test_the_demo_has_enough_steps_for_memory_to_grow():
     assert demo("adamw").optimizer.scalars(1)["decay"] == pytest.approx(4 / config.total_steps)
     assert config.optimizer.weight_decay(0) == pytest.approx(40 / config.total_steps)
     assert config.evaluation.interval * 20 == config.total_steps
-    assert set(PEAK_LR) == set(VARIANTS)
+    assert all("demo" in variant.peak_lr for variant in VARIANTS.values())
 
 
 def test_demo_learning_rates_fall_with_size():
-    assert demo("adana").optimizer.lr == PEAK_LR["adana"]
+    assert demo("adana").optimizer.lr == 2.5e-3
     small, large = demo("adana", heads=4), demo("adana", heads=8)
     growth = large.model.size().non_embedding_params / small.model.size().non_embedding_params
 
@@ -322,7 +332,7 @@ def test_dials_of_micro_set_what_they_say():
 
 def test_micro_learning_rates_are_the_demos_scaled():
     # P is an eighth of the demo's: 12 * 64^2 * 2.
-    assert micro("adamw").optimizer.lr == pytest.approx(PEAK_LR["adamw"] * 8**0.6)
+    assert micro("adamw").optimizer.lr == pytest.approx(8e-3 * 8**0.6)
 
 
 # specs/adana.md 3.2: heads, all parameters, updates. The learning rates follow from 5.3 by hand at h = 4:

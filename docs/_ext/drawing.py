@@ -20,7 +20,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from logclock import schedules as sch
 from logclock.backends import loop
-from logclock.recipes.conventions import study_optimizer, study_schedule
+from logclock.recipes import get_variant
+from logclock.recipes.protocol import study_schedule
 from logclock.algorithms import DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
 from logclock.rules import Spec
 from logclock.schedules import Schedule
@@ -63,8 +64,8 @@ def scalar(spec: Spec, name: str) -> Curve:
 
 
 def study(name: str) -> Spec:
-    """Return an optimizer with the settings of the study at T = TOTAL_STEPS."""
-    return study_optimizer(name, lr=PEAK_LR, total_steps=TOTAL_STEPS)
+    """Return an optimizer of recipes at T = TOTAL_STEPS."""
+    return get_variant(name).build(TOTAL_STEPS, lr=PEAK_LR).hidden
 
 
 def multiplier_panel() -> Panel:
@@ -255,9 +256,7 @@ def adana_panels() -> list[Panel]:
     spec = study("adana")
     gains = {
         f"kappa {kappa:g}": scalar(
-            study_optimizer(
-                "adana", lr=PEAK_LR, total_steps=TOTAL_STEPS, kappa=kappa
-            ),
+            get_variant("adana").build(TOTAL_STEPS, lr=PEAK_LR, kappa=kappa).hidden,
             "gain",
         )
         for kappa in (0.75, 0.85, 0.9, 1.0)

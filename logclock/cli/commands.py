@@ -8,6 +8,7 @@ Imports that load torch stand inside the commands, so that `--help` and `report`
 import functools
 import inspect
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterable
@@ -32,6 +33,9 @@ Axes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH=VALUE,VALUE ...", 
 Duration = Annotated[str | None, tyro.conf.arg(metavar="DURATION", help_behavior_hint="")]
 Address = Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")]
 Progress = Literal["auto", "live", "plain", "quiet"]
+
+SIDE = 1024
+"""Of the square matrix whose state `list` counts; the default bounds on sides are above it."""
 
 LR_MULTIPLIERS = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Factors on the recipe's learning rates; the study swept about this range."""
@@ -352,16 +356,32 @@ def show(
 
 
 def list_names() -> int:
-    """Print the optimizers, schedules, models, recipes and corpora there are, a line each."""
+    """Print the optimizers, what may stand around them, schedules, models, recipes and corpora, a line each."""
     from logclock.data import corpora
     from logclock.models import ModelConfig
     from logclock.recipes import RECIPES, VARIANTS
     from logclock.rules import Spec
+    from logclock.rules.apply import Apply
+    from logclock.rules.wrappers import Wrapper
     from logclock.schedules import Schedule
 
+    algorithms = {name: Spec.family.get(name) for name in Spec.family}
+    wrappers, applies = Wrapper.family.members, Apply.family.members
     sections: dict[str, Iterable[tuple[str, str]]] = {
-        "optimizers (algorithms; fields are set with --set optimizer.FIELD=VALUE)": _described(Spec.family.members),
-        "optimizers of recipes (what train and compare take)": _described(VARIANTS),
+        "optimizers (algorithms; fields are set with --set optimizer.FIELD=VALUE)": [
+            (
+                name,
+                f"{text} [{'; '.join(filter(None, (algorithms[name].paper, _state_of_algorithm(algorithms[name]))))}]",
+            )
+            for name, text in _described(algorithms)
+        ],
+        "wrappers (around any optimizer: --set optimizer.wrappers='[\"NAME\"]')": [
+            (name, f"{text} [{_state_of_option(wrappers[name])}]") for name, text in _described(wrappers)
+        ],
+        "apply stages (how an update meets the weights: --set optimizer.apply=NAME)": [
+            (name, f"{text} [{_state_of_option(applies[name])}]") for name, text in _described(applies)
+        ],
+        "optimizers of recipes (what train and compare take)": [(v.name, v.question) for v in VARIANTS.values()],
         "schedules": _described(Schedule.family.members),
         "models": _described(ModelConfig.family.members),
         "recipes": _described(RECIPES),
@@ -569,6 +589,27 @@ def _accepting(accept_version: bool, assignments: tuple[str, ...]) -> tuple[str,
 def _described(members: dict[str, Any]) -> list[tuple[str, str]]:
     """Return names with the first sentence of their docstrings."""
     return [(name, (inspect.getdoc(member) or "").partition("\n")[0]) for name, member in sorted(members.items())]
+
+
+def _state_of_algorithm(spec: Any) -> str:
+    """Return the memory of an algorithm's state, with its default values, as text."""
+    made = spec(lr=1e-3)
+    return _memory(made.rule.states, functools.partial(made.state_shape, shape=(SIDE, SIDE)))
+
+
+def _state_of_option(option: Any) -> str:
+    """Return the memory of a wrapper's or an apply stage's state as text."""
+    steps = option().steps()
+    states = {name: state for step in steps for name, state in zip(step.state_names, step.states, strict=True)}
+    return _memory(states, lambda name: states[name].shape_for((SIDE, SIDE)))
+
+
+def _memory(states: dict[str, Any], shape_of: Callable[[str], tuple[int, ...]]) -> str:
+    """Return the bytes of float32 states per parameter; a state along one side of a matrix counts as nothing."""
+    num_values = sum(math.prod(shape_of(name)) for name, state in states.items() if not state.is_number)
+    depends_on_shape = any(len(state.shape) == 2 for state in states.values() if not isinstance(state.shape, str))
+    of_what = " of a square matrix" if depends_on_shape else ""
+    return f"state {round(4 * num_values / SIDE**2)} bytes per parameter{of_what}"
 
 
 def _command() -> str:

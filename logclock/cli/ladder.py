@@ -11,7 +11,7 @@ from pathlib import Path
 
 from logclock.cli.compare import ensure_named_dataset, overrides_for, resolve
 from logclock.cli.reporting import rebuild_report
-from logclock.recipes import search_space
+from logclock.recipes import get_variant
 from logclock.records import Ledger
 from logclock.sweep import (
     Axis,
@@ -73,7 +73,7 @@ class LadderRequest:
         given = tuple(Axis.parse(text) for text in overrides_for(optimizer, self.optimizers, self.axes))
         if not self.searches_all:
             return given
-        known = search_space(self.build(optimizer, min(self.sizes), 0, None))
+        known = get_variant(optimizer).search_space(self.build(optimizer, min(self.sizes), 0, None))
         return given + tuple(axis for axis in known if axis.path not in {axis.path for axis in given})
 
 

@@ -4,24 +4,25 @@ from collections.abc import Callable
 
 from logclock.config.registry import suggestion
 from logclock.recipes.adana_paper import adana_paper
-from logclock.recipes.conventions import VARIANTS
 from logclock.recipes.demo import demo
-from logclock.recipes.ladder import ladder, search_space
+from logclock.recipes.ladder import ladder
 from logclock.recipes.micro import micro
 from logclock.recipes.qwen3_paper import qwen3_paper
+from logclock.recipes.variants import VARIANTS, Variant, get_variant
 from logclock.recipes.warmup_paper import warmup_paper
 from logclock.train.config import RunConfig
 
 __all__ = [
     "RECIPES",
     "VARIANTS",
+    "Variant",
     "adana_paper",
     "demo",
     "get_recipe",
+    "get_variant",
     "ladder",
     "micro",
     "qwen3_paper",
-    "search_space",
     "warmup_paper",
 ]
 

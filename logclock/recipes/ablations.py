@@ -12,15 +12,9 @@ from typing import Any, Literal
 from logclock.algorithms import AdamwSpec, AdanaSpec, DanaMk4Spec
 from logclock.config.registry import suggestion
 from logclock.models import EnokiConfig
-from logclock.recipes.conventions import (
-    DELTA,
-    KAPPA,
-    OMEGA,
-    study_optimizer,
-    study_rest_optimizer,
-    study_schedule,
-)
 from logclock.recipes.demo import BATCH_SIZE, HEAD_DIM, SEQUENCE_LENGTH, cpu_run
+from logclock.recipes.protocol import DELTA, KAPPA, early_decay, log_time_decay_of, matched_decay_of, plain_decay
+from logclock.recipes.variants import get_variant
 from logclock.rules import Spec
 from logclock.schedules import (
     AdaptiveWarmupPlan,
@@ -29,12 +23,9 @@ from logclock.schedules import (
     DebiasedEma,
     PowerGrowth,
     Schedule,
-    constant_decay,
-    log_time_decay,
     log_time_ema,
-    matched_decay,
 )
-from logclock.train.config import EvaluationConfig, RunConfig
+from logclock.train.config import EvaluationConfig, Optimizers, RunConfig
 
 __all__ = ["ABLATIONS", "Ablation", "Arm", "get_ablation"]
 
@@ -44,10 +35,9 @@ Arm = Callable[[int, int | None], RunConfig]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What an arm sets: its optimizers, and its learning-rate schedule if that is not the study's."""
+    """What an arm sets: its optimizers, and its learning-rate schedule if that is not the ADANA paper's."""
 
-    optimizer: Spec
-    rest: Spec | None = None
+    optimizer: Spec | Optimizers
     lr_schedule: Schedule | AdaptiveWarmupPlan | None = None
 
 
@@ -96,7 +86,7 @@ def _arm(build: Build, *, heads: int, tokens_per_param: float, num_layers: int =
     def run(seed: int, total_steps: int | None = None) -> RunConfig:
         steps = length if total_steps is None else total_steps
         setup = build(steps)
-        config = cpu_run(setup.optimizer, rest=setup.rest, model=model, total_steps=steps, seed=seed)
+        config = cpu_run(setup.optimizer, model=model, total_steps=steps, seed=seed)
         # a measurement costs as much as 60 updates of the smallest of these models
         evaluation = EvaluationConfig(interval=max(steps // 5, 1), batches=32, batch_size=32)
         return dataclasses.replace(config, evaluation=evaluation, lr_schedule=setup.lr_schedule or config.lr_schedule)
@@ -109,7 +99,7 @@ def _arms(builds: Mapping[str, Build], **size: Any) -> dict[str, Arm]:
 
 
 def _alone(build: Callable[[int], Spec]) -> Build:
-    """Return the setup of an optimizer that updates every parameter, under the study's schedule."""
+    """Return the setup of an optimizer that updates every parameter, under the ADANA paper's schedule."""
     return lambda steps: Setup(optimizer=build(steps))
 
 
@@ -138,8 +128,10 @@ _ADAM_EMA2 = DebiasedEma(ema=0.001)
 """Adam's second moment with its bias corrected, as a value of ADANA's rule."""
 
 
-def _adana(steps: int, *, lr: float) -> AdanaSpec:
-    spec = study_optimizer("adana", lr=lr, total_steps=steps)
+def _adana(steps: int, experiment: str) -> AdanaSpec:
+    """Return ADANA at the centre of an experiment's sweep."""
+    adana = get_variant("adana")
+    spec = adana.build(steps, lr=adana.rate(experiment)).hidden
     assert isinstance(spec, AdanaSpec)
     return spec
 
@@ -148,7 +140,7 @@ def _damped(kappa: float, clip_snr: float | None) -> Callable[[int], Spec]:
     """Return the paper's ADANA with another kappa and, through Dana-MK4's rule, a clip."""
 
     def build(steps: int) -> Spec:
-        adana = _adana(steps, lr=5e-3)
+        adana = _adana(steps, "stability")
         return DanaMk4Spec(
             lr=adana.lr,
             kappa=kappa,
@@ -164,37 +156,32 @@ def _damped(kappa: float, clip_snr: float | None) -> Callable[[int], Spec]:
 
 def _with_adam_ema2(kappa: float) -> Callable[[int], Spec]:
     """Return ADANA with another kappa and Adam's second moment."""
-    return lambda steps: dataclasses.replace(_adana(steps, lr=5e-3), kappa=kappa, ema2=_ADAM_EMA2)
+    return lambda steps: dataclasses.replace(_adana(steps, "stability"), kappa=kappa, ema2=_ADAM_EMA2)
 
 
 def _decay(name: str, steps: int) -> Schedule:
     """Return lambda(t) of T updates by name; `strong` is constant and removes as much in total as `log-time`."""
-    log_time = log_time_decay(OMEGA, offset=max(steps // 10, 1))
     match name:
         case "constant":
-            return constant_decay(OMEGA, total_steps=steps)
+            return plain_decay(steps)
         case "strong":
-            return matched_decay(log_time, lr_schedule=study_schedule(steps), total_steps=steps)
+            return matched_decay_of(steps)
         case "log-time":
-            return log_time
+            return log_time_decay_of(steps)
         case "early":
-            return log_time_decay(OMEGA, offset=1.0)
+            return early_decay(steps)
     raise AssertionError(name)
 
 
-def _with_decay(optimizer: str, lr: float, decay: str) -> Build:
+def _with_decay(optimizer: str, decay: str) -> Build:
+    variant = get_variant(optimizer)
+
     def build(steps: int) -> Spec:
-        spec = study_optimizer(optimizer, lr=lr, total_steps=steps)
-        return dataclasses.replace(spec, weight_decay=_decay(decay, steps))  # type: ignore[type-var]
+        spec = variant.build(steps, lr=variant.rate("components")).hidden
+        decayed: Spec = dataclasses.replace(spec, weight_decay=_decay(decay, steps))
+        return decayed
 
     return _alone(build)
-
-
-ADAMW_LR = 1e-2
-"""Centre of AdamW's sweep at width 64."""
-
-ADANA_LR = 3.5e-3
-"""Centre of the sweep of everything with log-time momentum at width 64."""
 
 
 def weight_decay() -> Ablation:
@@ -203,10 +190,9 @@ def weight_decay() -> Ablation:
     The sum of s(t) lambda(t) is 2.2 for `constant`, 6.8 for `log-time` (offset T / 10) and `strong` (a constant), and
     about 17 for `early` (offset 1).
     """
-    rates = {"adamw": ADAMW_LR, "adana": ADANA_LR}
     builds = {
-        f"{optimizer} {decay}": _with_decay(optimizer, lr, decay)
-        for optimizer, lr in rates.items()
+        f"{optimizer} {decay}": _with_decay(optimizer, decay)
+        for optimizer in ("adamw", "adana")
         for decay in ("constant", "strong", "log-time", "early")
     }
     return Ablation(
@@ -222,7 +208,8 @@ def components() -> Ablation:
     Up to `+ gain` weight decay is constant, omega / T; the last four rows have log-time decay.
     """
     log_time = log_time_ema(DELTA)
-    moments = AdamwSpec(lr=ADANA_LR, bias_correction=False, decay_coupling="independent")
+    rate = get_variant("adana").rate("components")  # of everything with log-time momentum
+    moments = AdamwSpec(lr=rate, bias_correction=False, decay_coupling="independent")
 
     def momentum_only(ema2: Schedule) -> Build:
         return _alone(
@@ -230,23 +217,23 @@ def components() -> Ablation:
         )
 
     def adana_with(**changes: Any) -> Build:
-        return _alone(lambda steps: dataclasses.replace(_adana(steps, lr=ADANA_LR), **changes))
+        return _alone(lambda steps: dataclasses.replace(_adana(steps, "components"), **changes))
 
     builds: dict[str, Build] = {
-        "adamw": _with_decay("adamw", ADAMW_LR, "constant"),
+        "adamw": _with_decay("adamw", "constant"),
         "log-time ema1": momentum_only(_ADAM_EMA2),
         "log-time ema1 and ema2": momentum_only(log_time),
         "+ gradient": _alone(
             lambda steps: dataclasses.replace(
-                _adana(steps, lr=ADANA_LR), gain=1.0, weight_decay=_decay("constant", steps)
+                _adana(steps, "components"), gain=1.0, weight_decay=_decay("constant", steps)
             )
         ),
-        "+ gain": _with_decay("adana", ADANA_LR, "constant"),
-        "adana": _with_decay("adana", ADANA_LR, "log-time"),
+        "+ gain": _with_decay("adana", "constant"),
+        "adana": _with_decay("adana", "log-time"),
         "adana +1": adana_with(gain_offset=1.0),
         "adana frozen gain": _alone(
             lambda steps: dataclasses.replace(
-                _adana(steps, lr=ADANA_LR), gain=Constant(value=PowerGrowth(kappa=KAPPA)(steps))
+                _adana(steps, "components"), gain=Constant(value=PowerGrowth(kappa=KAPPA)(steps))
             )
         ),
         "adana constant ema2": adana_with(ema2=_ADAM_EMA2),
@@ -258,8 +245,8 @@ def components() -> Ablation:
     )
 
 
-HORIZON_LR = {"adamw": 3e-2, "adana": 1e-2, "ademamix-log-time-decay": 2e-2, "muon": 3e-2}
-"""Centres of the sweeps at width 32, one layer."""
+HORIZON = ("adamw", "adana", "ademamix-log-time-decay", "muon")
+"""Arms of the experiments that differ in length alone."""
 
 
 def horizon(tokens_per_param: float) -> Ablation:
@@ -268,32 +255,25 @@ def horizon(tokens_per_param: float) -> Ablation:
     At 160 tokens per parameter the run sees 7.2 M tokens, less than one epoch of `essentials`.
     """
 
-    def variant(name: str) -> Build:
-        return lambda steps: Setup(
-            optimizer=study_optimizer(name, lr=HORIZON_LR[name], total_steps=steps),
-            rest=study_rest_optimizer(name, lr=HORIZON_LR[name], total_steps=steps),
-        )
+    def arm(name: str) -> Build:
+        variant = get_variant(name)
+        return lambda steps: Setup(optimizer=variant.build(steps, lr=variant.rate("horizon")))
 
     return Ablation(
         question=f"Who wins at {tokens_per_param:g} tokens per parameter?",
         baseline="adamw",
-        arms=_arms(
-            {name: variant(name) for name in HORIZON_LR}, heads=2, num_layers=1, tokens_per_param=tokens_per_param
-        ),
+        arms=_arms({name: arm(name) for name in HORIZON}, heads=2, num_layers=1, tokens_per_param=tokens_per_param),
         multipliers=(0.25, 0.5, 1.0),
     )
 
-
-WARMUP_LR = {"muon": 3e-2, "lion": 3e-3, "normsgd": 0.05}
-"""Centres of the sweeps at width 32, one layer."""
 
 WARMUP_DIV = 100.0
 WARMUP_FLOOR = 0.1
 """Peak over initial learning rate, and the fraction of the peak at the end, for every kind of warm-up."""
 
 UNTUNED_BETA2 = {"muon": 0.999, "lion": 0.99, "normsgd": 0.95}
-"""By which the untuned warm-up takes 2 / (1 - beta2) updates: AdamW's for the rest of Muon, and the only memory of the
-other two."""
+"""By optimizer of the warm-up experiments. The untuned warm-up takes 2 / (1 - beta2) updates, with AdamW's beta2 for
+the rest of Muon, and the only memory of the other two."""
 
 
 def warmup(optimizer: str) -> Ablation:
@@ -306,11 +286,9 @@ def warmup(optimizer: str) -> Ablation:
     """
 
     def setup(schedule: Callable[[int], Schedule | AdaptiveWarmupPlan]) -> Build:
-        lr = WARMUP_LR[optimizer]
+        variant = get_variant(optimizer)
         return lambda steps: Setup(
-            optimizer=study_optimizer(optimizer, lr=lr, total_steps=steps),
-            rest=study_rest_optimizer(optimizer, lr=lr, total_steps=steps),
-            lr_schedule=schedule(steps),
+            optimizer=variant.build(steps, lr=variant.rate("warmup")), lr_schedule=schedule(steps)
         )
 
     def manual(share: float, shape: Literal["linear", "cosine"] = "linear", *, updates: float | None = None) -> Build:
@@ -344,5 +322,5 @@ ABLATIONS: dict[str, Callable[[], Ablation]] = {
     "weight-decay": weight_decay,
     "components": components,
     **{f"horizon-{ratio}": functools.partial(horizon, ratio) for ratio in (5, 20, 80, 160)},
-    **{f"warmup-{optimizer}": functools.partial(warmup, optimizer) for optimizer in WARMUP_LR},
+    **{f"warmup-{optimizer}": functools.partial(warmup, optimizer) for optimizer in UNTUNED_BETA2},
 }

@@ -1,9 +1,10 @@
 """What can two CPU cores show in six minutes?"""
 
 from logclock.models import EnokiConfig
-from logclock.recipes.conventions import GRAD_CLIP, check_variant, study_optimizer, study_rest_optimizer, study_schedule
+from logclock.recipes.protocol import GRAD_CLIP, study_schedule
+from logclock.recipes.variants import Variant, get_variant
 from logclock.rules import Spec
-from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, RunConfig
+from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, Optimizers, RunConfig
 
 __all__ = ["BATCH_SIZE", "HEAD_DIM", "SEQUENCE_LENGTH", "cpu_peak_lr", "cpu_run", "demo"]
 
@@ -17,84 +18,46 @@ HEADS = 4
 HEAD_DIM = 16
 """Width 64: small enough for a step of some 20 ms on one core."""
 
-PEAK_LR = {
-    "adamw": 8e-3,
-    "adamw-log-time-decay": 8e-3,
-    "adamw-strong-decay": 8e-3,
-    "adamw-early-decay": 8e-3,
-    "nadamw": 8e-3,
-    "laprop": 8e-3,
-    "lion": 8e-4,
-    "signum": 8e-4,
-    "ademamix": 4.5e-3,
-    "ademamix-log-time-decay": 2e-3,
-    "log-adam": 8e-3,
-    "log-adam-nesterov": 2.5e-3,
-    "muon": 5e-3,
-    "muon-adana": 8e-3,
-    "muon-dana-star-mk4": 8e-3,
-    "soap": 8e-3,
-    "normsgd": 5e-2,
-    "adana": 2.5e-3,
-    "adana-frozen-gain": 2.5e-3,
-    "adana-constant-ema2": 2.5e-3,
-    "adana-undamped": 2.5e-3,
-    "adana-plus-one": 2.5e-3,
-    "adana-constant-decay": 2.5e-3,
-    "adana-early-decay": 2.5e-3,
-    "dana-mk4": 2.5e-3,
-    "dana-star": 4e-3,
-    "dana-star-mk4": 4e-3,
-}
-"""Peak learning rates at this size; the study's rules are fitted to P from 7 M on and end far from 0.1 M.
-
-For `adamw`, `adana` and `dana-star-mk4` near the minimum of a parabola in ln(lr) through full-length runs at three
-rates, a factor 2 apart, with the best in the middle or (ADANA) 0.004 nats from it; see experiments/LOG.md. For `muon`
-and `ademamix-log-time-decay` the best of four rates at P = 12 k, 20 tokens per parameter, times (98 k / 12 k)^-0.6;
-on the micro ladder (512 words, heads of 12) the best from P = 83 k on are twice (Muon) and 2.8 times (AdEMAMix) that.
-The others are not measured: they take the rate of their nearest relative, the two that take signs a tenth of AdamW's,
-AdEMAMix one between AdamW's and ADANA's, and NormSGD's is the length of an update, not the size of its elements.
-"""
-
 
 def demo(optimizer: str, *, heads: int = HEADS, seed: int = 0, total_steps: int | None = None) -> RunConfig:
     """A micro Enoki on real English text (`essentials`), minutes on a CPU.
 
-    Conventions of the study: 2 % warm-up, cosine to 10 %, gradient norm at most 0.5, omega 4 (constant decay omega / T
-    for AdamW and what stands in its place, log-time decay with offset T / 10 for ADANA's family, unless the name says
+    Settings of the ADANA paper: 2 % warm-up, cosine to 10 %, gradient norm at most 0.5, omega 4 (constant decay
+    omega / T for AdamW and what stands in its place, log-time decay with offset T / 10 for ADANA's family, unless the name says
     otherwise), delta 8, kappa 0.85 (AdEMAMix 0.75).
 
     Args:
-        optimizer: A name of `conventions.VARIANTS`.
-        heads: The size. Learning rates were set at 4 heads and follow P^-0.6 from there, about the study's exponent.
+        optimizer: A name of `variants.VARIANTS`.
+        heads: The size. Learning rates were set at 4 heads and follow P^-0.6 from there, about the paper's exponent.
         seed: Seed of the initial weights and of the data order.
         total_steps: Updates; None for what fits in six minutes.
     """
-    check_variant(optimizer)
+    variant = get_variant(optimizer)
     steps = TOTAL_STEPS if total_steps is None else total_steps
     model = _model(heads)
-    lr = cpu_peak_lr(optimizer, model=model)
-    spec = study_optimizer(optimizer, lr=lr, total_steps=steps)
-    rest = study_rest_optimizer(optimizer, lr=lr, total_steps=steps)
-    return cpu_run(spec, rest=rest, model=model, total_steps=steps, seed=seed)
+    return cpu_run(
+        variant.build(steps, lr=cpu_peak_lr(variant, model=model)), model=model, total_steps=steps, seed=seed
+    )
 
 
-def cpu_peak_lr(optimizer: str, *, model: EnokiConfig) -> float:
-    """Return the peak learning rate of `PEAK_LR`, scaled by P^-0.6 from the demo's model to another.
+def cpu_peak_lr(variant: Variant, *, model: EnokiConfig) -> float:
+    """Return a variant's peak learning rate for the demo, scaled by P^-0.6 from the demo's model to another.
+
+    The ADANA paper's rules are fitted to P from 7 M on and end far from 0.1 M. On the micro ladder (512 words, heads of
+    12) the best rates from P = 83 k on are twice these (Muon) and 2.8 times (AdEMAMix with log-time decay).
 
     Args:
-        optimizer: A name of `conventions.VARIANTS`.
+        variant: The optimizer.
         model: A model of about the demo's size.
     """
     growth = model.size().non_embedding_params / _model(HEADS).size().non_embedding_params
-    lr: float = PEAK_LR[optimizer] * growth**-0.6
+    lr: float = variant.rate("demo") * growth**-0.6
     return lr
 
 
 def cpu_run(
-    spec: Spec,
+    optimizer: Spec | Optimizers,
     *,
-    rest: Spec | None = None,
     model: EnokiConfig,
     total_steps: int,
     seed: int,
@@ -102,11 +65,10 @@ def cpu_run(
     sequence_length: int = SEQUENCE_LENGTH,
     evaluations: int = 20,
 ) -> RunConfig:
-    """Return a run on `essentials` with the model's vocabulary, the study's schedule and clipping.
+    """Return a run on `essentials` with the model's vocabulary, and the ADANA paper's schedule and clipping.
 
     Args:
-        spec: The optimizer.
-        rest: The optimizer of everything but hidden matrices, if `spec` takes those only.
+        optimizer: The optimizer, or the pair of that of hidden matrices and that of the rest.
         model: The model; its vocabulary names the dataset.
         total_steps: Updates.
         seed: Seed of the initial weights and of the data order.
@@ -119,8 +81,7 @@ def cpu_run(
         data=DataConfig(
             dataset=f"essentials-bpe-{model.vocab_size}", batch_size=batch_size, sequence_length=sequence_length
         ),
-        optimizer=spec,
-        rest_optimizer=rest,
+        optimizer=optimizer,
         lr_schedule=study_schedule(total_steps),
         total_steps=total_steps,
         seed=seed,

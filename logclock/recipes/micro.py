@@ -1,8 +1,8 @@
 """What can one CPU core show in seconds? A model so small that horizons, learning rates and seeds can be swept."""
 
 from logclock.models import EnokiConfig
-from logclock.recipes.conventions import check_variant, study_optimizer, study_rest_optimizer
 from logclock.recipes.demo import BATCH_SIZE, HEAD_DIM, SEQUENCE_LENGTH, cpu_peak_lr, cpu_run
+from logclock.recipes.variants import get_variant
 from logclock.train.config import RunConfig
 
 __all__ = ["micro"]
@@ -34,7 +34,7 @@ def micro(
     Everything that is not a dial is as in `demo`.
 
     Args:
-        optimizer: A name of `conventions.VARIANTS`.
+        optimizer: A name of `variants.VARIANTS`.
         heads: The size; the width is 16 heads.
         seed: Seed of the initial weights and of the data order.
         total_steps: Updates; None for what `tokens_per_param` asks for.
@@ -44,16 +44,15 @@ def micro(
         batch_size: Sequences per update.
         sequence_length: Tokens per sequence.
         lr: Peak learning rate; None for the demo's, scaled to this size. The best one moves with the horizon: sweep it.
-        kappa: Damping exponent, where the optimizer has one; the study's if None.
+        kappa: Damping exponent, for an optimizer that has one; the ADANA paper's if None.
     """
-    check_variant(optimizer)
+    variant = get_variant(optimizer)
     model = EnokiConfig(heads=heads, head_dim=HEAD_DIM, num_layers=num_layers, vocab_size=vocab_size)
     if total_steps is None:
         total_steps = model.size().steps_for(tokens_per_step=batch_size * sequence_length, ratio=tokens_per_param)
-    lr = cpu_peak_lr(optimizer, model=model) if lr is None else lr
+    lr = cpu_peak_lr(variant, model=model) if lr is None else lr
     return cpu_run(
-        study_optimizer(optimizer, lr=lr, total_steps=total_steps, kappa=kappa),
-        rest=study_rest_optimizer(optimizer, lr=lr, total_steps=total_steps, kappa=kappa),
+        variant.build(total_steps, lr=lr, kappa=kappa),
         model=model,
         total_steps=total_steps,
         seed=seed,

@@ -12,7 +12,7 @@ from logclock.models import LlamaConfig
 from logclock.recipes.adana_paper import DATASET
 from logclock.rules import Spec
 from logclock.schedules import Cosine
-from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, RunConfig
+from logclock.train.config import DataConfig, EvaluationConfig, ExecutionConfig, Optimizers, RunConfig
 
 __all__ = ["SETTINGS", "WarmupSetting", "warmup_paper"]
 
@@ -44,7 +44,10 @@ SETTINGS: dict[str, WarmupSetting] = {
     "adamw": WarmupSetting(lr=1e-3, div=100, warmup_steps=2000, options={"ema1": 0.2, "ema2": 0.001}),
     "lion": WarmupSetting(lr=1e-3, div=100, warmup_steps=16_000, options={"ema1": 0.1, "ema2": 0.01}),
     "muon": WarmupSetting(
-        lr=1e-3, div=100, warmup_steps=2000, options={"scale_rule": "match_rms_adamw", "iteration_dtype": "bfloat16"}
+        lr=1e-3,
+        div=100,
+        warmup_steps=2000,
+        options={"scale_rule": "match_rms_adamw", "iteration_dtype": "bfloat16"},
     ),
     "normsgd": WarmupSetting(lr=1e-2, div=2, warmup_steps=200, options={}),
 }
@@ -92,8 +95,7 @@ def warmup_paper(
     return RunConfig(
         model=LlamaConfig(heads=heads, num_layers=num_layers),
         data=DataConfig(dataset=DATASET, batch_size=32, sequence_length=512),
-        optimizer=spec,
-        rest_optimizer=_spec("adamw") if spec.matrices_only else None,
+        optimizer=Optimizers(spec, _spec("adamw") if spec.matrices_only else None),
         lr_schedule=Cosine(
             total_steps=steps,
             warmup_steps=setting.warmup_steps * steps // TOTAL_STEPS if warmup_steps is None else warmup_steps,

@@ -35,7 +35,9 @@ class RunRecord:
             with an adaptive warm-up `handover_reason`; `accepted_changes` of a run that went on under another version.
         train: Series `step`, `tokens`, `loss` (mean over the logging interval, nats per token), `lr`, `grad_norm`.
         validation: Series `step`, `tokens`, `loss` (nats per token), `bits_per_byte`.
-        schedules: Series `step` and every scalar of the optimizer's first group under its glossary name.
+        schedules: Series `step`, about evenly in ln(step), and the learning rate and every scalar of every parameter
+            group: NAME if all groups agree, else GROUP/NAME. One value stands for all steps where nothing changes.
+            Records of earlier versions have the first group's scalars at every logging interval.
         metrics: Final numbers: `final_validation_loss`, `final_bits_per_byte`, `final_train_loss`, `final_step`, ...;
             with an adaptive warm-up `handover_step` and `handover_loss`.
         cost: `wall_seconds`, `step_seconds` (median), `tokens_per_second`, `optimizer_step_seconds` (median),

@@ -46,7 +46,7 @@ def schedule_drawings(study: Study) -> list[Drawing]:
         return [
             _schedule(study, looks, key)
             for key in SCHEDULES
-            if any(_positive(runs[0], key) for runs in study.main.values())
+            if any(_schedule_lines(runs[0], key) for runs in study.main.values())
         ]
 
 
@@ -169,9 +169,14 @@ def _training(study: Study, looks: Mapping[str, Style]) -> Drawing:
 
 def _schedule(study: Study, looks: Mapping[str, Style], key: str) -> Drawing:
     figure, (axes,) = axes_grid(width=3.3, height=2.3)
-    lines = {label: points for label in looks if (points := _positive(study.main[label][0], key))}
-    for label, points in lines.items():
-        axes.plot(*zip(*points, strict=True), color=looks[label].color, linestyle=_dashes_among(label, lines, looks))
+    lines = {
+        (label, group): points
+        for label in looks
+        for group, points in _schedule_lines(study.main[label][0], key).items()
+    }
+    for (label, group), points in lines.items():
+        dashes = _dashes_among((label, group), lines, looks)
+        axes.plot(*zip(*points, strict=True), color=looks[label].color, linestyle=dashes)
     values = [value for points in lines.values() for _, value in points]
     axes.set_xscale("log")
     if key not in ("lr", "gain") and max(values) > 3 * min(values):
@@ -183,17 +188,22 @@ def _schedule(study: Study, looks: Mapping[str, Style], key: str) -> Drawing:
     title, symbol = SCHEDULES[key]
     axes.set(xlabel="step t", ylabel=symbol)
     _use_plain_numbers(axes.xaxis)
-    missing = [label for label in looks if label not in lines]
-    caption = f"{', '.join(missing)}: none, or not one number per step." if missing else ""
-    return draw(figure, name=f"schedule-{key}", title=title, caption=caption)
+    drawn = [label for label, _ in lines]
+    missing = [label for label in looks if label not in drawn]
+    notes = [f"{', '.join(missing)}: none, or not one number per step."] if missing else []
+    several = [label for label in looks if drawn.count(label) > 1]
+    notes += [f"{', '.join(several)}: a line for each group of parameters."] if several else []
+    return draw(figure, name=f"schedule-{key}", title=title, caption=" ".join(notes))
 
 
-def _dashes_among(label: str, lines: Mapping[str, Sequence[tuple[float, float]]], looks: Mapping[str, Style]) -> Any:
+def _dashes_among(
+    line: tuple[str, str], lines: Mapping[tuple[str, str], Sequence[tuple[float, float]]], looks: Mapping[str, Style]
+) -> Any:
     """Let lines that coincide alternate in dashes over the first of them, so that every colour shows."""
-    twins = [other for other in lines if _coincide(lines[other], lines[label])]
-    position = twins.index(label)
+    twins = [other for other in lines if _coincide(lines[other], lines[line])]
+    position = twins.index(line)
     if position == 0:
-        return looks[label].dashes
+        return looks[line[0]].dashes
     return (5.0 * position, (5.0, 5.0 * (len(twins) - 1)))
 
 
@@ -290,10 +300,17 @@ def _use_short_numbers(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 12))))
 
 
-def _positive(record: RunRecord, key: str) -> list[tuple[float, float]]:
-    """Return the points of a schedule that logarithmic axes can show."""
-    series = zip(record.schedules.get("step", []), record.schedules.get(key, []), strict=False)
-    return [(step, value) for step, value in series if step and value is not None and value > 0]
+def _schedule_lines(record: RunRecord, key: str) -> dict[str, list[tuple[float, float]]]:
+    """Return the points of a schedule that logarithmic axes can show, by group; groups that agree have one line."""
+    steps = record.schedules.get("step", [])
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for name, column in record.schedules.items():
+        group, _, scalar = name.rpartition("/")
+        values = column * len(steps) if len(column) == 1 else column  # one value is a constant
+        points = [(t, v) for t, v in zip(steps, values, strict=False) if t and v is not None and v > 0]
+        if scalar == key and points and points not in lines.values():
+            lines[group] = points
+    return lines
 
 
 def _total_steps(study: Study) -> int:

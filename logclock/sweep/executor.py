@@ -170,7 +170,7 @@ def _work_left(job: Job, out: Path) -> tuple[float, int]:
     reading = read_progress(run_directory(out, config) / PROGRESS)
     steps = config.total_steps - (reading.step if reading else 0)
     flop = steps * config.model.size().compute_6d(tokens=config.tokens_per_step)
-    return flop, len(config.optimizer.rule.state_names)
+    return flop, len(config.optimizers.hidden.rule.state_names)
 
 
 def _start(job: Job, *, executor: Executor, out: Path, data_root: str | Path | None, command: str | None) -> Worker:

@@ -9,7 +9,7 @@ from typing import Any
 
 from logclock.config import override, to_dict
 from logclock.config.registry import suggestion
-from logclock.train.config import RunConfig
+from logclock.train.config import Optimizers, RunConfig
 
 __all__ = ["Axis", "Search", "Trial", "best_trial", "check_axes", "configure", "with_lr_multiplier"]
 
@@ -172,13 +172,8 @@ def with_lr_multiplier(config: RunConfig, multiplier: float) -> RunConfig:
     """Return the run with its peak learning rates multiplied and nothing else changed."""
     if not multiplier > 0:
         raise ValueError(f"a learning-rate multiplier must be > 0, got {multiplier}.")
-    optimizers = {"optimizer": config.optimizer, "rest_optimizer": config.rest_optimizer}
-    faster = {
-        name: dataclasses.replace(spec, lr=spec.lr * multiplier)  # type: ignore[type-var]
-        for name, spec in optimizers.items()
-        if spec is not None
-    }
-    return dataclasses.replace(config, **faster)  # type: ignore[arg-type]
+    faster = Optimizers(*(dataclasses.replace(spec, lr=spec.lr * multiplier) for spec in config.optimizers.specs))
+    return dataclasses.replace(config, optimizer=faster, rest_optimizer=None)
 
 
 def configure(config: RunConfig, trial: Trial) -> RunConfig:

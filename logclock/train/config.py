@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from logclock.config import to_dict
 from logclock.models import ModelConfig
@@ -11,7 +11,29 @@ from logclock.records import content_hash
 from logclock.rules import Spec
 from logclock.schedules import AdaptiveWarmupPlan, Schedule, check
 
-__all__ = ["DataConfig", "EvaluationConfig", "ExecutionConfig", "RunConfig", "identity", "run_id"]
+__all__ = ["DataConfig", "EvaluationConfig", "ExecutionConfig", "Optimizers", "RunConfig", "identity", "run_id"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizers:
+    """The optimizers of a run: one for hidden matrices and one for the rest, or one for everything."""
+
+    hidden: Spec
+    """The optimizer of hidden matrices, and of every other parameter if there is no `rest`."""
+
+    rest: Spec | None = None
+    """The optimizer of everything but hidden matrices (embeddings, head, vectors)."""
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """Those that there are."""
+        return (self.hidden,) if self.rest is None else (self.hidden, self.rest)
+
+
+if TYPE_CHECKING:
+    SpecOrPair = Spec | Optimizers  # `RunConfig.optimizers` reads what was given, whichever it was
+else:
+    SpecOrPair = Spec  # what is kept, and what plain data are read as
 
 
 MAX_THREADS = 1024
@@ -103,8 +125,9 @@ class RunConfig:
     data: DataConfig
     """Which tokens, and how many of them per update."""
 
-    optimizer: Spec
-    """The optimizer; its `lr` is the peak learning rate."""
+    optimizer: SpecOrPair
+    """The optimizer; its `lr` is the peak learning rate. In Python it may be given together with that of the rest, as
+    `Optimizers(hidden, rest)`, and reads as the first of them."""
 
     rest_optimizer: Spec | None = None
     """The optimizer of everything but hidden matrices (embeddings, head, vectors), with its own peak learning rate;
@@ -133,8 +156,8 @@ class RunConfig:
     Parameters and optimizer state are float32 in any case."""
 
     backend: Literal["auto", "loop", "foreach", "fused"] = "auto"
-    """How updates run; `auto` is the fastest that can run. Stages on whole matrices run on stacks of equal shape, or one
-    by one with `loop`."""
+    """How updates run; `auto` is the fastest that can run. Stages on whole matrices run on stacks of equal shape, or
+    one by one with `loop`."""
 
     evaluation: EvaluationConfig
     """When and on what the validation loss is measured."""
@@ -146,8 +169,10 @@ class RunConfig:
     """Where the run happens; no part of its identity."""
 
     def __post_init__(self) -> None:
-        rest = self.rest_optimizer
-        needs_rest = self.optimizer.matrices_only and (rest is None or rest.matrices_only)
+        if isinstance(self.optimizer, Optimizers):
+            self._take_apart(self.optimizer)
+        rest = self.optimizers.rest
+        needs_rest = self.optimizers.hidden.matrices_only and (rest is None or rest.matrices_only)
         check(
             not needs_rest,
             "rest_optimizer",
@@ -185,6 +210,23 @@ class RunConfig:
             horizon,
             advice="A recipe's step count (--steps) sets both, and every schedule that depends on T.",
         )
+
+    def _take_apart(self, pair: Optimizers) -> None:
+        """Write a pair into the two fields as which it is kept."""
+        if self.rest_optimizer not in (None, pair.rest):
+            raise ValueError(
+                f"rest_optimizer is {self.rest_optimizer!r}, and the pair given as optimizer has {pair.rest!r} for the "
+                "rest. Give the pair alone: with dataclasses.replace, set rest_optimizer=None beside it."
+            )
+        object.__setattr__(self, "optimizer", pair.hidden)
+        object.__setattr__(self, "rest_optimizer", pair.rest)
+
+    @property
+    def optimizers(self) -> Optimizers:
+        """The optimizer and that of the rest, as a pair."""
+        if isinstance(self.optimizer, Optimizers):  # for type checkers; __post_init__ has taken it apart
+            return self.optimizer
+        return Optimizers(self.optimizer, self.rest_optimizer)
 
     @property
     def tokens_per_step(self) -> int:

@@ -16,6 +16,8 @@ from logclock.models import language_model_loss
 from logclock.optim import (
     AdaptiveWarmup,
     ScheduledOptimizer,
+    assign_groups,
+    assign_matrices,
     from_spec,
     group_of,
     matrix_param_groups,
@@ -31,15 +33,12 @@ from logclock.train.evaluate import ValidationSet
 from logclock.train.export import export_model, write_config
 from logclock.train.progress import Display, QuietDisplay
 from logclock.train.record import completed_record, ended, new_record, other_lengths
-from logclock.train.series import latest
+from logclock.train.series import latest, schedule_steps, schedules_of
 from logclock.train.state import RunState
 from logclock.train.stop import StopRequest, stop_on_signal
 from logclock.train.tensorboard import TensorBoardWriter
 
-__all__ = ["EARLY_STEPS", "open_dataset", "run_directory", "train"]
-
-EARLY_STEPS = (1, 2, 5, 10)
-"""Steps whose schedules are logged whatever the interval: a schedule in log time moves most at the start."""
+__all__ = ["open_dataset", "run_directory", "train"]
 
 
 def train(
@@ -128,6 +127,7 @@ def run_steps(
     model = config.model.build(seed=config.seed).to(device)
     forward = torch.compile(model) if config.execution.compile_model else model
     optimizer = build_optimizer(config, model)
+    groups = group_names(config, model, optimizer)
     batches = train_batches(config, dataset)
     validation = ValidationSet(dataset, config)
     schedule = config.lr_schedule
@@ -143,6 +143,7 @@ def run_steps(
         TensorBoardWriter(directory / "tensorboard", first_step=first_step) if config.execution.tensorboard else None
     )
     display.show(record.label, run.reading(config, first_step - 1))
+    points = schedule_steps(config.total_steps)
     status: Status = "finished"
     reason = None
 
@@ -161,8 +162,8 @@ def run_steps(
         run.log.add_step(loss, grad_norm)
 
         tokens, is_last = step * config.tokens_per_step, step == config.total_steps
-        if is_last or step % config.log_interval == 0 or step in EARLY_STEPS:
-            run.log.add_scalars(step=step, scalars=optimizer.current_scalars()[0])
+        if step in points:
+            run.log.add_schedules(step=step, groups=schedules_of(optimizer, names=groups, step=step))
             if writer:
                 writer.add_point("schedules", latest(run.log.schedules))
         if is_last or step % config.log_interval == 0:
@@ -175,7 +176,8 @@ def run_steps(
                 status = "diverged"
                 break
         if is_last or step % config.evaluation.interval == 0:
-            result = validation.evaluate(model, forward=forward, device=device, autocast=in_precision)
+            with optimizer.evaluated():
+                result = validation.evaluate(model, forward=forward, device=device, autocast=in_precision)
             run.log.add_evaluation(step=step, tokens=tokens, loss=result.loss, bits_per_byte=result.bits_per_byte)
             if writer:
                 writer.add_point("validation", latest(run.log.validation))
@@ -198,16 +200,28 @@ def run_steps(
     if writer:
         writer.close()
     if status == "finished":
-        export_model(model, config, directory)
+        with optimizer.evaluated():
+            export_model(model, config, directory)
     return run.final_record(config, step=step, status=status, reason=reason)
 
 
 def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
     """Return the optimizer of a run: one algorithm for everything, or one for hidden matrices and one for the rest."""
-    if config.rest_optimizer is None:
-        return from_spec(config.optimizer, param_groups(model), backend=config.backend)
-    groups = matrix_param_groups(model, matrices=group_of(config.optimizer), rest={})
-    return from_spec(config.rest_optimizer, groups, backend=config.backend)
+    hidden, rest = config.optimizers.hidden, config.optimizers.rest
+    if rest is None:
+        return from_spec(hidden, param_groups(model), backend=config.backend)
+    return from_spec(rest, matrix_param_groups(model, matrices=group_of(hidden), rest={}), backend=config.backend)
+
+
+def group_names(config: RunConfig, model: nn.Module, optimizer: ScheduledOptimizer) -> list[str]:
+    """Return what the record calls each parameter group: `matrix`, `decay` or `no_decay`; a second one `matrix-2`."""
+    assign = assign_groups if config.optimizers.rest is None else assign_matrices
+    groups = assign(model).groups
+    names: list[str] = []
+    for kind in (groups[group["param_names"][0]] for group in optimizer.param_groups):
+        count = 1 + sum(name.split("-")[0] == kind for name in names)
+        names.append(kind if count == 1 else f"{kind}-{count}")
+    return names
 
 
 def backward(

@@ -18,8 +18,7 @@ import logclock
 from logclock.data import Dataset
 from logclock.records import RunRecord, content_hash
 from logclock.records.record import Status
-from logclock.rules import Spec
-from logclock.train.config import RunConfig, identity
+from logclock.train.config import Optimizers, RunConfig, identity
 from logclock.train.device import choose_device, choose_precision
 from logclock.train.series import RunLog
 from logclock.version import __version__
@@ -60,7 +59,7 @@ def new_record(
     return RunRecord(
         config=identity(config),
         seed=config.seed,
-        label=label or optimizer_name(config.optimizer),
+        label=label or optimizer_name(config.optimizers),
         tags=dict(tags or {}),
         status="running",
         reason=None,
@@ -132,9 +131,13 @@ def exit_code(record: RunRecord) -> int:
     return {"finished": 0, "diverged": 3, "running": 130, "failed": 1}[record.status]
 
 
-def optimizer_name(spec: Spec) -> str:
-    """Return the registered name of a spec's class."""
-    return type(spec).family.name_of(type(spec))
+def optimizer_name(optimizers: Optimizers) -> str:
+    """Return what a run is called by its optimizer, with whatever stands around it: `adamw`, `adamw+cautious`.
+
+    The optimizer of the rest is named only if something stands around it: `muon (rest adana+grams)`.
+    """
+    name, *rest = [spec.rule.name for spec in optimizers.specs]
+    return name if not any("+" in other for other in rest) else f"{name} (rest {rest[0]})"
 
 
 def _now() -> str:
@@ -179,7 +182,7 @@ def source_hashes() -> dict[str, str]:
 
 
 def _provenance(config: RunConfig, dataset: Dataset, command: str | None) -> dict[str, Any]:
-    rule_hash = "+".join(spec.rule.source_hash for spec in (config.optimizer, config.rest_optimizer) if spec)
+    rule_hash = "+".join(spec.rule.source_hash for spec in config.optimizers.specs)
     deciding = {"logclock": __version__, "torch": torch.__version__, "rule_hash": rule_hash, "sources": source_hashes()}
     numbers_hash = content_hash({"config": identity(config), "fingerprint": dataset.fingerprint, **deciding})
     device = choose_device(config.execution.device)

@@ -1,18 +1,30 @@
 """Which numbers of a run are kept, at which steps?"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from logclock.optim import ScheduledOptimizer
 from logclock.records.record import Series
+from logclock.schedules import value_at
 
-__all__ = ["RunLog", "finite", "latest"]
+__all__ = ["RunLog", "finite", "latest", "schedule_steps", "schedules_of"]
 
 TRAIN_COLUMNS = ("step", "tokens", "loss", "lr", "grad_norm")
 VALIDATION_COLUMNS = ("step", "tokens", "loss", "bits_per_byte")
+
+SCHEDULE_POINTS = 40
+"""Enough to draw a schedule over a logarithmic axis; all but a learning rate that the loss decides follows from the
+configuration, and that one stands in the training series at every point."""
+
+SCHEDULE_DIGITS = 6
+"""Significant digits of a schedule in a record."""
+
+OTHER_WORDS = ("rate", "rate_before_decay", "lr_multiplier", "t")
+"""Scalars of rules that say the learning rate or the step once more."""
 
 
 class RunLog:
@@ -37,9 +49,26 @@ class RunLog:
         losses: list[float] = torch.stack(self._waiting)[:, 0].tolist() if self._waiting else []
         return losses
 
-    def add_scalars(self, *, step: int, scalars: dict[str, Any]) -> None:
-        """Add a point of the schedules: what the rule of the first parameter group used at `step`."""
-        _append(self.schedules, {"step": step} | {name: float(value) for name, value in scalars.items()})
+    def add_schedules(self, *, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:
+        """Add a point of the schedules, GROUP/NAME for every group and scalar."""
+        point = {f"{group}/{name}": value for group, scalars in groups.items() for name, value in scalars.items()}
+        _append(self.schedules, {"step": step} | point)
+
+    def compact_schedules(self) -> Series:
+        """Return the schedules as a record has them: nothing twice, and one value for what does not change.
+
+        NAME is a scalar of every group, GROUP/NAME of one group where they differ; a column with one value is constant.
+        """
+        columns = {name: column for name, column in self.schedules.items() if name != "step"}
+        groups = {name.split("/")[0] for name in columns}
+        compact: Series = {"step": list(self.schedules["step"])}
+        for name, column in columns.items():
+            scalar = name.partition("/")[2]
+            is_shared = all(columns.get(f"{group}/{scalar}") == column for group in groups)
+            rounded = [None if v is None else float(f"{v:.{SCHEDULE_DIGITS}g}") for v in column]
+            is_constant = all(value == rounded[0] for value in rounded)
+            compact[scalar if is_shared else name] = rounded[:1] if is_constant else rounded
+        return compact
 
     def close_interval(self, *, step: int, tokens: int, lr: float) -> list[float]:
         """Add a point with the means since the last one, and return the losses of its steps.
@@ -79,6 +108,27 @@ class RunLog:
         """Go on from the state of an interrupted run."""
         self.train, self.validation, self.schedules = state["train"], state["validation"], state["schedules"]
         self._waiting = [] if state["waiting"] is None else list(state["waiting"].to(device))
+
+
+def schedule_steps(total_steps: int) -> frozenset[int]:
+    """Return the steps at which schedules are logged: the first, the last, and others evenly in ln(step)."""
+    last = SCHEDULE_POINTS - 1
+    return frozenset(round(total_steps ** (i / last)) for i in range(SCHEDULE_POINTS))
+
+
+def schedules_of(optimizer: ScheduledOptimizer, *, names: Sequence[str], step: int) -> dict[str, dict[str, float]]:
+    """Return what each parameter group used at the latest update, by name: its learning rate, and its rule's scalars.
+
+    Args:
+        optimizer: After the update.
+        names: What the groups are called.
+        step: The update.
+    """
+    found = {}
+    for name, group, scalars in zip(names, optimizer.param_groups, optimizer.current_scalars(), strict=True):
+        lr = float(group["lr"]) * value_at(optimizer.spec(group).lr_schedule, step)
+        found[name] = {"lr": lr} | {key: v for key, v in scalars.items() if key not in ("lr", *OTHER_WORDS)}
+    return found
 
 
 def finite(value: float | None) -> float | None:

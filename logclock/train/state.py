@@ -159,7 +159,7 @@ class RunState:
             self.record,
             train=self.log.train,
             validation=self.log.validation,
-            schedules=self.log.schedules,
+            schedules=self.log.compact_schedules(),
             metrics={
                 "final_step": step,
                 "final_train_loss": reading.loss,

@@ -32,6 +32,51 @@ def test_list_names_every_registered_thing(capsys):
     assert {"essentials", "stdlib", "synthetic"} <= described
 
 
+def test_list_says_paper_and_memory_and_what_may_stand_around(capsys):
+    assert main(["list"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+
+    def line(title, name):
+        (start,) = [number for number, text in enumerate(lines) if text.startswith(title)]
+        return next(text for text in lines[start + 1 :] if text.startswith(f"  {name} "))
+
+    assert line("optimizers (algorithms", "adamw").endswith("[arXiv:1711.05101; state 8 bytes per parameter]")
+    assert line("optimizers (algorithms", "lion").endswith("state 4 bytes per parameter]")
+    # exp_avg and exp_avg_sq, and four matrices of a side squared: six numbers of 4 bytes
+    assert line("optimizers (algorithms", "soap").endswith("state 24 bytes per parameter of a square matrix]")
+    assert line("wrappers", "schedule_free").endswith("[state 4 bytes per parameter]")
+    assert line("wrappers", "cautious").endswith("[state 0 bytes per parameter]")
+    assert line("apply stages", "hyperball").endswith("[state 0 bytes per parameter]")
+    assert line("optimizers of recipes", "adana-undamped").endswith("does the gain need damping?")
+
+
+COMPOSED = ("optimizer.apply=cautious", 'optimizer.wrappers=["cautious", {"name": "clip_rms", "bound": 2}]')
+
+
+def test_show_takes_and_prints_what_stands_around_an_optimizer(capsys):
+    assert main(["show", "--set", *COMPOSED]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert "optimizer.apply.name=cautious_decay" in lines
+    (wrappers,) = [line.partition("=")[2] for line in lines if line.startswith("optimizer.wrappers=")]
+    assert json.loads(wrappers) == [{"name": "cautious", "floor": 0.001}, {"name": "clip_rms", "bound": 2.0}]
+    assert main(["show", "--set", "optimizer.apply=cautious", f"optimizer.wrappers={wrappers}"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("optimizer.apply=cautius", "unknown apply stage 'cautius'. Did you mean 'cautious_decay'"),
+        ('optimizer.wrappers=["cautios"]', "unknown wrapper 'cautios'. Did you mean 'cautious'"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_closest(capsys, assignment, message):
+    assert main(["show", "--set", assignment]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_show_prints_assignments_that_set_takes(capsys):
     assert main(["show", "--optimizer", "adamw", "--steps", "100"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
@@ -88,6 +133,16 @@ def test_train_makes_a_run_and_says_where_it_is(capsys, train_command, tmp_path,
     assert f"adana: finished, validation loss {record.metrics['final_validation_loss']:.4f}" in shown
     assert str(tmp_path / "out" / "runs" / record.run_id) in shown
     assert record.provenance["command"] == "logclock train --out 'two words'"
+
+
+def test_a_trained_composition_is_named(capsys, train_command, tmp_path):
+    assert main(train_command("--steps", "20", "--progress", "quiet", settings=COMPOSED)) == 0
+
+    (record,) = Ledger(tmp_path / "out" / "ledger.jsonl").records()
+    assert record.label == "adana+cautious+clip_rms+cautious_decay"
+    assert "adana+cautious+clip_rms+cautious_decay: finished" in capsys.readouterr().out
+    assert record.config["optimizer"]["apply"] == {"name": "cautious_decay"}
+    assert record.schedules["cautious.floor"] == [0.001]
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama"])

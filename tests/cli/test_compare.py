@@ -77,6 +77,24 @@ def test_one_optimizer_may_warm_up_by_its_loss(compare_command, tmp_path):
     assert (tmp_path / "out" / "report.html").read_bytes() == page
 
 
+def test_a_composition_is_compared_and_the_report_names_it(compare_command, tmp_path):
+    options = ["adana:optimizer.apply=cautious", 'adana:optimizer.wrappers=["grams"]']
+
+    assert main(compare_command("adamw", "adamw-cautious", "adana", "--steps", "20", settings=options)) == 0
+
+    records = Ledger(tmp_path / "out" / "ledger.jsonl").records()
+    composed = {record.label: record.config["optimizer"] for record in records}
+    assert not {"apply", "wrappers"} & set(composed["adamw"])
+    assert composed["adamw-cautious"]["wrappers"] == [{"name": "cautious", "floor": 0.001}]
+    assert (composed["adana"]["apply"], composed["adana"]["wrappers"]) == (
+        {"name": "cautious_decay"},
+        [{"name": "grams"}],
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    for text in ("optimizer.apply.name", "cautious_decay", "optimizer.wrappers", "grams"):
+        assert text in page
+
+
 def check_best_was_used(records):
     for label in ("adamw", "adana"):
         tried = [r for r in records if r.label == label and r.tags["phase"] == "sweep"]

@@ -13,8 +13,7 @@ import pytest
 
 from logclock.algorithms import MuonSpec
 from logclock.recipes import VARIANTS
-from logclock.recipes.conventions import study_optimizer, study_rest_optimizer
-from logclock.train import train
+from logclock.train import Optimizers, train
 
 GOLDEN = Path(__file__).with_name("losses.json")
 
@@ -33,12 +32,10 @@ PEAK_LR = {"adana-undamped": 5e-4}
 
 @pytest.mark.parametrize("optimizer", VARIANTS)
 def test_losses_are_those_of_the_golden_run(tiny_run, tiny_data_root, tmp_path, optimizer):
-    lr = PEAK_LR.get(optimizer, 5e-3)
-    spec = study_optimizer(optimizer, lr=lr, total_steps=40)
-    rest = study_rest_optimizer(optimizer, lr=lr, total_steps=40)
-    if isinstance(spec, MuonSpec):
-        spec = dataclasses.replace(spec, iteration_dtype="float32")  # bfloat16 products differ between processors
-    config = tiny_run("log_interval=1", "evaluation.interval=20", spec=spec, rest_optimizer=rest, steps=40)
+    pair = VARIANTS[optimizer].build(40, lr=PEAK_LR.get(optimizer, 5e-3))
+    if isinstance(pair.hidden, MuonSpec):  # bfloat16 products differ between processors
+        pair = Optimizers(dataclasses.replace(pair.hidden, iteration_dtype="float32"), pair.rest)
+    config = tiny_run("log_interval=1", "evaluation.interval=20", spec=pair, steps=40)
 
     record = train(config, out=tmp_path, data_root=tiny_data_root)
 

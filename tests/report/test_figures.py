@@ -77,6 +77,30 @@ def test_one_panel_per_schedule_that_some_optimizer_has(gathered, run):
     assert "schedule-gain" not in _names(schedule_drawings(gather([run("adamw")])))
 
 
+def test_schedules_of_several_groups_have_a_line_each_and_constants_are_drawn(run):
+    old = run("adamw")
+    steps = [1, 10, 100, 1000, 6000]
+    series = {
+        "step": steps,
+        "matrix/lr": [0.01, 0.1, 0.2, 0.2, 0.02],
+        "decay/lr": [0.001, 0.01, 0.02, 0.02, 0.002],
+        "no_decay/lr": [0.001, 0.01, 0.02, 0.02, 0.002],  # as decay's: one line for both
+        "ema1": [0.05],
+    }
+    study = gather([old, dataclasses.replace(run("adana"), schedules=series)])
+
+    panels = {drawing.name: drawing for drawing in schedule_drawings(study)}
+
+    def lines_of(name):
+        (axes,) = panels[name].figure.axes
+        return [(list(map(float, line.get_xdata())), list(map(float, line.get_ydata()))) for line in axes.get_lines()]
+
+    assert lines_of("schedule-lr")[1:] == [(steps, series["matrix/lr"]), (steps, series["decay/lr"])]
+    assert "adana: a line for each group of parameters." in panels["schedule-lr"].caption
+    assert lines_of("schedule-ema1")[1] == (steps, [0.05] * 5)
+    assert panels["schedule-ema1"].caption == ""
+
+
 def test_schedules_that_coincide_alternate_in_dashes(gathered):
     (ema1,) = [drawing for drawing in schedule_drawings(gathered) if drawing.name == "schedule-ema1"]
 

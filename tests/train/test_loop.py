@@ -69,8 +69,11 @@ def test_a_finished_run_leaves_a_whole_record(make_run, tiny_run, tmp_path):
     assert record.train["step"] == [5, 10, 15, 20, 24]
     assert record.train["tokens"] == [step * 128 for step in record.train["step"]]
     assert record.validation["step"] == [10, 20, 24]
-    assert record.schedules["step"] == [1, 2, 5, 10, 15, 20, 24]
-    assert {"lr", "ema1", "ema2", "gain", "eps", "decay"} <= set(record.schedules)
+    assert (record.schedules["step"][0], record.schedules["step"][-1]) == (1, 24)
+    assert {"lr", "ema1", "ema2", "gain", "eps", "decay/decay", "no_decay/decay"} < set(record.schedules)
+    assert record.schedules["ema1"] == [float(f"{8 / (8 + t):.6g}") for t in record.schedules["step"]]
+    assert record.schedules["eps"] == [1e-8]  # one value: it does not change
+    assert record.schedules["no_decay/decay"] == [0.0]
     assert record.metrics["final_step"] == 24
     assert record.metrics["final_validation_loss"] == record.validation["loss"][-1]
     assert record.metrics["final_bits_per_byte"] == record.validation["bits_per_byte"][-1]

@@ -33,7 +33,14 @@ def test_it_gets_the_series_of_the_record(events, tiny_run, tiny_data_root, tmp_
 
     assert events[0] == ("open", str(tmp_path / "runs" / record.run_id / "tensorboard"), 1)
     assert events[-1] == ("close",)
-    for series in ("train", "validation", "schedules"):
+    groups = record.schedules
+    for group, decay in (
+        ("decay", groups["decay/decay"]),
+        ("no_decay", groups["no_decay/decay"] * len(groups["step"])),
+    ):
+        written = [(step, value) for key, value, step in events[1:-1] if key == f"schedules/{group}/decay"]
+        assert written == [(t, pytest.approx(value, rel=1e-5)) for t, value in zip(groups["step"], decay, strict=True)]
+    for series in ("train", "validation"):
         columns = getattr(record, series)
         for name in set(columns) - {"step"}:
             written = [(step, value) for key, value, step in events[1:-1] if key == f"{series}/{name}"]
