@@ -1,9 +1,8 @@
 """Does the toy keep logclock's contract? Run with `pytest`, after the package is installed."""
 
+import logclock
 import numpy as np
 import pytest
-
-import logclock
 from logclock import testing
 
 SETTINGS = {"ema1": 0.2}
