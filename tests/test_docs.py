@@ -100,7 +100,7 @@ def test_every_option_is_described_with_its_equation():
     for name in options:
         text = section(page, f"`{name}`")
         assert "$$" in text, name
-        assert f"```{{option}} {name}\n```\n" in text, name
+        assert f"```{{option-fields}} {name}\n```\n" in text, name
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -124,7 +124,7 @@ def test_derived_tables_say_default_values_and_meaning(derived):
     assert rows["kappa"][:2] == ["`0.85`", "[0, 1]"]
     assert rows["ema1"] == ["`None`", "(0, 1], schedule, None", rows["ema1"][2]]
     assert rows["ema1"][2] == "Weight of the new gradient in m; delta / (delta + t) if None."
-    assert rows["decay_coupling"][:2] == ["`'independent'`", "'independent', 'coupled'"]
+    assert rows["decay_coupling"][:2] == ["`'independent'`", "`'independent'`, `'coupled'`"]
     assert rows["apply"][0] == "`'decay'`"
     assert rows["wrappers"][0] == "`[]`"
 
@@ -239,7 +239,7 @@ def test_every_page_is_in_a_table_of_contents():
 def test_every_python_block_runs(page):
     """The blocks of a page run one after another in one namespace; prompts are checked as doctests."""
     names = {"__name__": "documentation"}
-    registered = dict(Schedule.family.members)
+    registered = [(family, dict(family.members)) for family in (Schedule.family, Spec.family)]
     try:
         for line, source in blocks(page, "python"):
             if source.startswith(">>>"):
@@ -253,8 +253,9 @@ def test_every_python_block_runs(page):
                 code = compile("\n" * (line - 1) + source, str(page), "exec")  # errors show the line of the page
                 exec(code, names)
     finally:
-        Schedule.family.members.clear()
-        Schedule.family.members.update(registered)
+        for family, members in registered:
+            family.members.clear()
+            family.members.update(members)
 
 
 COMMAND_LINES = [
@@ -402,6 +403,8 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     assert done.returncode == 0, done.stderr
     built = list((tmp_path / "html").rglob("*.html"))
     assert len(built) > len(PAGES)
+    derived = (tmp_path / "html" / "optimizers" / "around.html").read_text()
+    assert "Largest root mean square of a tensor" in derived
     for page in built:
         loaded = re.findall(
             r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*\"", page.read_text()

@@ -1,9 +1,10 @@
 """What on the pages of optimizers is written by nobody? Hyperparameters, state, memory and lists, from the specs.
 
-Directives: `hyperparameters NAME` and `memory NAME` for an optimizer, `option NAME` for an apply stage or a wrapper,
-`optimizers` for the table of all, `optimizer-classes` for their entries in the API.
+Directives: `hyperparameters NAME` and `memory NAME` for an optimizer, `option-fields NAME` for an apply stage or a
+wrapper, `optimizers` for the table of all, `optimizer-classes` for their entries in the API.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,6 +67,11 @@ def prose(text: str) -> str:
     return "`".join(parts)
 
 
+def quoted(values: str) -> str:
+    """Return allowed values with those that are strings as code."""
+    return re.sub(r"'\w+'", lambda match: f"`{match[0]}`", values)
+
+
 def fields(rows: Iterable[FieldRow]) -> str:
     """Return hyperparameters as a Markdown table."""
     return table(
@@ -74,7 +80,7 @@ def fields(rows: Iterable[FieldRow]) -> str:
             (
                 f"`{row.name}`",
                 f"`{row.default}`",
-                OPTION_LINKS.get(row.values, prose(row.values)),
+                OPTION_LINKS.get(row.values, prose(quoted(row.values))),
                 prose(row.documentation),
             )
             for row in rows
@@ -195,7 +201,7 @@ class Memory(Derived):
 
 
 class OptionFields(Derived):
-    """`option NAME`."""
+    """`option-fields NAME`."""
 
     writer = staticmethod(option)
 
@@ -219,7 +225,7 @@ class OptimizerClasses(Derived):
 DIRECTIVES = {
     "hyperparameters": Hyperparameters,
     "memory": Memory,
-    "option": OptionFields,
+    "option-fields": OptionFields,
     "optimizers": Optimizers,
     "optimizer-classes": OptimizerClasses,
 }
