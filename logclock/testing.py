@@ -395,4 +395,4 @@ def _assert_close(
 
 def _distance(ours: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the largest difference, NaN for a NaN on one side."""
-    return float((ours.double() - expected.double()).abs().max()) if ours.numel() else math.nan
+    return (ours.detach().double() - expected.detach().double()).abs().max().item() if ours.numel() else math.nan
