@@ -104,6 +104,11 @@ def hyperparameters(spec: type[Spec]) -> str:
     return text
 
 
+def linked(reference: str) -> str:
+    """Return a reference with what is on arXiv as links."""
+    return re.sub(r"arXiv:(\S+\d)", r"[\g<0>](https://arxiv.org/abs/\1)", reference)
+
+
 def states_of(option: Any) -> dict[str, State]:
     """Return the states of an apply stage or wrapper, under their names in a parameter's state."""
     return {
@@ -153,7 +158,7 @@ def all_optimizers() -> str:
                 str(state_bytes_per_element(declared)),
                 f"{spec.decay_coupling}, {spec.decay_order}",
                 "matrices" if cls.matrices_only else "any",
-                cls.paper,
+                linked(cls.paper),
             )
         )
     heading = ("name", "class", "state", "bytes", "decay", "takes", "from")
