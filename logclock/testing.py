@@ -126,8 +126,11 @@ def assert_keeps_the_declared_state(build: type[Any], settings: Settings = None,
                 )
                 first = _first_value(declared, weights[param]).to(state[name].dtype)
                 assert bool((start[param][name] == first).all()), f"{name} does not start at {declared.init!r}."
-                kept = torch.float32 if declared.is_number else torch.promote_types(dtype, torch.float32)
-                if not (settings or {}).get("state_dtype"):
+                kept = torch.promote_types(dtype, torch.float32)
+                if declared.is_number:
+                    exact = state[name].dtype in (torch.float32, torch.float64)
+                    assert exact, f"{name}, a number, is {state[name].dtype}, not float32 or float64."
+                elif not (settings or {}).get("state_dtype"):
                     assert state[name].dtype == kept, (
                         f"{name} of a {dtype} parameter is {state[name].dtype}, not {kept}."
                     )
