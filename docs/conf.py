@@ -18,6 +18,7 @@ extensions = [
     "myst_parser",
     "mathml",
     "drawing",
+    "derived",
     "docstrings",
 ]
 exclude_patterns = ["_build", "_ext", "_generated"]

@@ -17,13 +17,13 @@ import logclock
 from logclock.models import ModelConfig
 from logclock.optim import ScheduledOptimizer
 from logclock.recipes import RECIPES
-from logclock.rules import Spec
+from logclock.rules import Apply, Spec, Wrapper
 from logclock.schedules import AdaptiveWarmupPlan, LrSchedule, Schedule
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
-OPTIMIZERS = sorted(Spec.family)
+OPTIMIZERS = sorted(name for name, spec in Spec.family.members.items() if spec.__module__.startswith("logclock."))
 
 BLOCK = re.compile(r"^```(\S+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -49,7 +49,7 @@ def section(page, title):
 
 def table(text):
     """The rows of the first Markdown table, as lists of cells without the heading."""
-    lines = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)[0].splitlines()
+    lines = re.search(r"(?:^\|.*\n?)+", text, re.MULTILINE)[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -61,53 +61,107 @@ def ids(path):
 
 
 def test_every_optimizer_has_a_page_and_every_page_an_optimizer():
-    assert sorted(p.stem for p in (DOCS / "optimizers").glob("*.md") if p.stem != "index") == OPTIMIZERS
+    pages = {p.stem for p in (DOCS / "optimizers").glob("*.md")}
+
+    assert sorted(pages - {"index", "around"}) == OPTIMIZERS
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_page_says_all_there_is_to_say(name):
     page = DOCS / "optimizers" / f"{name}.md"
-    for title in ("Equation", "Schedules in use", "When not to use it", "How it is verified", "References"):
-        assert len(section(page, title).split()) > 5, title
+    for title in (
+        "Equation",
+        "Schedules in use",
+        "When not to use it",
+        "Deviations",
+        "How it is verified",
+        "References",
+    ):
+        assert section(page, title).split(), title
+    assert len(section(page, "When not to use it").split()) > 5
     assert "$$" in section(page, "Equation")
     assert f"drawing}} optimizer-{name}\n" in page.read_text()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_hyperparameters_of_a_page_are_those_of_the_spec(name):
-    rows = table(section(DOCS / "optimizers" / f"{name}.md", "Hyperparameters"))
+def test_what_follows_from_the_spec_is_not_written_on_the_page(name):
+    page = DOCS / "optimizers" / f"{name}.md"
 
-    documented = {row[0].strip("`"): row[1].strip("`") for row in rows}
+    for title, directive in (("Hyperparameters", "hyperparameters"), ("Memory", "memory")):
+        assert section(page, title).lstrip().startswith(f"```{{{directive}}} {name}\n```\n"), title
+    assert not re.search(r"^\| `weight_decay` \|", page.read_text(), re.MULTILINE)
 
-    assert documented == {f.name: repr(f.default) for f in dataclasses.fields(Spec.family.get(name))}
+
+def test_every_option_is_described_with_its_equation():
+    page = DOCS / "optimizers" / "around.md"
+    options = [*Apply.family, *Wrapper.family]
+
+    assert sorted(re.findall(r"^### `(\w+)`$", page.read_text(), re.MULTILINE)) == sorted(options)
+    for name in options:
+        text = section(page, f"`{name}`")
+        assert "$$" in text, name
+        assert f"```{{option-fields}} {name}\n```\n" in text, name
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_stated_memory_is_that_of_the_state(name):
-    states = Spec.family.get(name).rule.state_names
+def test_the_derived_memory_is_that_of_the_state(derived, name):
     param = torch.nn.Parameter(torch.zeros(10, 10))
     param.grad = torch.ones(10, 10)
     optimizer = ScheduledOptimizer([param], name)
     optimizer.step()
-    bytes_each = optimizer.state_bytes() // 100
 
-    memory = section(DOCS / "optimizers" / f"{name}.md", "Memory")
-    (row,) = [r for r in table((DOCS / "optimizers" / "index.md").read_text()) if r[0] == f"`{name}`"]
+    text = derived.memory(Spec.family.get(name))
 
-    assert memory.split("(")[0].strip() == f"{bytes_each} bytes per float32 parameter"
-    assert f"({', '.join(states)})" in memory
-    assert row[2:4] == [", ".join(states), str(bytes_each)]
+    assert text.startswith(f"{optimizer.state_bytes() // 100} bytes per float32 parameter")
+    names = [row[0].strip("`") for row in table(text)]
+    assert names == [state for state in optimizer.state[param] if state != "step"]
 
 
-def test_the_table_of_optimizers_states_class_and_decay():
-    rows = table((DOCS / "optimizers" / "index.md").read_text())
+def test_derived_tables_say_default_values_and_meaning(derived):
+    rows = {row[0].strip("`"): row[1:] for row in table(derived.hyperparameters(Spec.family.get("adana")))}
 
-    for row in rows:
-        name, cls = row[0].strip("`"), getattr(logclock, row[1].strip("`"))
-        spec = Spec.family.get(name)()
-        assert cls.algorithm == name
-        assert row[4] == f"{spec.decay_coupling}, {spec.decay_order}"
-    assert sorted(row[0].strip("`") for row in rows) == OPTIMIZERS
+    assert list(rows)[:3] == ["lr", "kappa", "delta"]
+    assert rows["kappa"][:2] == ["`0.85`", "[0, 1]"]
+    assert rows["ema1"] == ["`None`", "(0, 1], schedule, None", rows["ema1"][2]]
+    assert rows["ema1"][2] == "Weight of the new gradient in m; delta / (delta + t) if None."
+    assert rows["decay_coupling"][:2] == ["`'independent'`", "`'independent'`, `'coupled'`"]
+    assert rows["apply"][0] == "`'decay'`"
+    assert rows["wrappers"][0] == "`[]`"
+
+
+def test_derived_tables_name_the_betas_that_are_understood(derived):
+    assert "`betas=(beta1, beta2)` for `ema1 = 1 - beta1` and" in derived.hyperparameters(Spec.family.get("lion"))
+    assert "`beta3` for `ema_slow = 1 - beta3`" in derived.hyperparameters(Spec.family.get("ademamix"))
+    assert "betas" not in derived.hyperparameters(Spec.family.get("sgd"))
+
+
+def test_the_derived_table_of_optimizers_names_class_state_and_decay(derived):
+    rows = {row[0]: row[1:] for row in table(derived.all_optimizers())}
+
+    assert len(rows) == len(OPTIMIZERS)
+    assert rows["[`dana-mk4`](dana-mk4.md)"][:5] == [
+        "`DanaMK4`",
+        "`exp_avg`, `exp_avg_sq`",
+        "8",
+        "independent, after",
+        "any",
+    ]
+    assert rows["[`soap`](soap.md)"][2:5] == ["24", "coupled, after", "matrices"]
+    for name, row in zip(OPTIMIZERS, rows.values(), strict=True):
+        assert getattr(logclock, row[0].strip("`")).algorithm == name
+
+
+def test_derived_tables_of_options_have_fields_and_states(derived):
+    fields, states = derived.option("ema_nesterov").split("\n\n")
+
+    assert [row[:3] for row in table(fields)] == [
+        ["`lookahead`", "`0.6`", "\\>= 0, schedule"],
+        ["`memory_weight`", "`0.01`", "(0, 1], schedule"],
+    ]
+    assert table(states) == [
+        ["`ema_nesterov_displacement`", "the parameter's", "0", "any that can follow memory\\_weight"]
+    ]
+    assert derived.option("grams") == "It has no hyperparameters and no state."
 
 
 def test_every_schedule_has_a_section_with_formula_fields_and_figure():
@@ -147,9 +201,11 @@ def test_the_settings_of_the_adaptive_warm_up_are_those_of_its_plan():
 def test_every_public_name_is_in_the_api_page():
     text = (DOCS / "api.md").read_text()
 
-    documented = re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE)
+    documented = re.findall(r"^\.\. auto(?!module)\w+:: (\w+)$", text, re.MULTILINE)
+    classes = [Spec.family.get(name).class_name for name in OPTIMIZERS]
 
-    assert sorted([*documented, "__version__"]) == sorted(logclock.__all__)
+    assert "\n.. optimizer-classes::\n" in text
+    assert sorted([*documented, *classes, "__version__"]) == sorted(logclock.__all__)
     assert "`logclock.__version__`" in text
 
 
@@ -170,7 +226,7 @@ def test_every_page_is_in_a_table_of_contents():
     for page in PAGES:
         for toctree in re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
             names = [line for line in toctree.splitlines() if line and not line.startswith(":")]
-            listed |= {ids(page.parent / f"{name}.md") for name in names}
+            listed |= {ids(path) for name in names for path in page.parent.glob(f"{name}.md")}
 
     assert listed == {ids(page) for page in PAGES}
 
@@ -183,7 +239,7 @@ def test_every_page_is_in_a_table_of_contents():
 def test_every_python_block_runs(page):
     """The blocks of a page run one after another in one namespace; prompts are checked as doctests."""
     names = {"__name__": "documentation"}
-    registered = dict(Schedule.family.members)
+    registered = [(family, dict(family.members)) for family in (Schedule.family, Spec.family)]
     try:
         for line, source in blocks(page, "python"):
             if source.startswith(">>>"):
@@ -197,8 +253,9 @@ def test_every_python_block_runs(page):
                 code = compile("\n" * (line - 1) + source, str(page), "exec")  # errors show the line of the page
                 exec(code, names)
     finally:
-        Schedule.family.members.clear()
-        Schedule.family.members.update(registered)
+        for family, members in registered:
+            family.members.clear()
+            family.members.update(members)
 
 
 COMMAND_LINES = [
@@ -278,7 +335,7 @@ def test_nothing_is_loaded_from_another_host():
     sources = [DOCS / "conf.py", *(DOCS / "_ext").glob("*.py"), *(DOCS / "_static").iterdir()]
 
     for source in sources:
-        assert not re.search(r"https?://|//cdn", source.read_text()), source.name
+        assert not re.search(r"https?://(?!arxiv\.org/abs/)|//cdn", source.read_text()), source.name
     for page in PAGES:
         urls = set(re.findall(r"https?://[\w./-]+", page.read_text()))
         assert all(url.startswith("https://arxiv.org/abs/") for url in urls), f"{page.name}: {urls}"
@@ -287,18 +344,40 @@ def test_nothing_is_loaded_from_another_host():
 # -- what is built ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def drawing():
+def extension(name):
     pytest.importorskip("sphinx")
-    pytest.importorskip("matplotlib")
-    spec = importlib.util.spec_from_file_location("documentation_drawing", DOCS / "_ext" / "drawing.py")
+    spec = importlib.util.spec_from_file_location(f"documentation_{name}", DOCS / "_ext" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def drawing():
+    pytest.importorskip("matplotlib")
+    return extension("drawing")
+
+
+@pytest.fixture(scope="module")
+def derived():
+    return extension("derived")
+
+
+def test_the_figure_of_an_optimizer_needs_no_code_of_its_own(drawing):
+    panels = {panel.title: panel for panel in drawing.derived_panels("nadamw")}
+
+    assert list(panels["weight of the newest sample"].curves) == ["ema1", "ema2"]
+    assert list(panels["factors in the update"].curves) == ["grad_weight", "momentum_weight", "correction2"]
+    # 0.1 / (1 - 0.9) at the first update, with the betas (0.9, 0.999) of the ADANA paper's AdamW
+    assert panels["factors in the update"].curves["grad_weight"](1) == pytest.approx(1.0)
+
+
+def test_a_figure_shows_slots_and_derived_numbers_and_no_constants_or_switches(drawing):
+    assert drawing.scalars_to_show(Spec.family.get("soap")()) == ["gram_ema", "correction"]
+
+
 def test_figures_show_every_registered_name(drawing):
-    assert sorted(drawing.OPTIMIZERS) == OPTIMIZERS
+    assert sorted(n for n in drawing.figures() if n.startswith("optimizer-")) == [f"optimizer-{n}" for n in OPTIMIZERS]
     assert sorted(drawing.SCHEDULES) == [k for k in Schedule.family if issubclass(Schedule.family.get(k), Schedule)]
     for kind, (_, _, examples) in drawing.SCHEDULES.items():
         assert {type(example) for example in examples} == {Schedule.family.get(kind)}
@@ -324,6 +403,8 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     assert done.returncode == 0, done.stderr
     built = list((tmp_path / "html").rglob("*.html"))
     assert len(built) > len(PAGES)
+    derived = (tmp_path / "html" / "optimizers" / "around.html").read_text()
+    assert "Largest root mean square of a tensor" in derived
     for page in built:
         loaded = re.findall(
             r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*\"", page.read_text()

@@ -1,6 +1,7 @@
 """Which figures do the pages show? Every one is drawn from the package itself when the documentation is built.
 
-A page asks for a figure with the directive `drawing` and its name, `optimizer-NAME` or `schedule-KIND`.
+A page asks for a figure with the directive `drawing` and its name, `optimizer-NAME` or `schedule-KIND`. The figure of
+an optimizer shows the scalars of its rule as functions of t, which needs no code here; those in `SPECIAL` show more.
 """
 
 import functools
@@ -19,11 +20,15 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from logclock import schedules as sch
-from logclock.backends import loop
-from logclock.recipes import get_variant
-from logclock.recipes.protocol import study_schedule
 from logclock.algorithms import DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
+from logclock.backends import loop
+from logclock.config.bounds import bounds_of
+from logclock.optim.signatures import field_rows
+from logclock.recipes import VARIANTS, get_variant
+from logclock.recipes.protocol import study_schedule
 from logclock.rules import Spec
+from logclock.rules.rule import SHARED_SCALARS
+from logclock.rules.slots import Ema
 from logclock.schedules import Schedule
 
 matplotlib.use("Agg")
@@ -58,14 +63,80 @@ class Panel(NamedTuple):
 
 
 def scalar(spec: Spec, name: str) -> Curve:
-    """Return a scalar of the rule as a function of t, under the study's learning-rate schedule."""
+    """Return a scalar of the rule as a function of t, under the ADANA paper's learning-rate schedule."""
     multiplier = study_schedule(TOTAL_STEPS)
-    return lambda t: float(spec.scalars(t, PEAK_LR * multiplier(t))[name])
+    return lambda t: float(spec.scalars(t, spec.lr * multiplier(t))[name])
 
 
-def study(name: str) -> Spec:
-    """Return an optimizer of recipes at T = TOTAL_STEPS."""
-    return get_variant(name).build(TOTAL_STEPS, lr=PEAK_LR).hidden
+def study(name: str, **settings: Any) -> Spec:
+    """Return an optimizer with the settings of the ADANA paper at T = TOTAL_STEPS."""
+    return get_variant(name).build(TOTAL_STEPS, lr=PEAK_LR, **settings).hidden
+
+
+SHOWN: dict[str, Spec] = {
+    "sgd": SgdSpec(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
+}
+"""Settings for figures of optimizers that are no variant of the recipes; without a line here, their defaults."""
+
+CURVES_PER_PANEL = 4
+
+
+def derived_panels(name: str) -> list[Panel]:
+    """Return the panels of any optimizer: weights of new samples, other factors in the update, rate and decay."""
+    spec = study(name) if name in VARIANTS else SHOWN.get(name)
+    return panels_of(spec or Spec.family.get(name)())
+
+
+def panels_of(spec: Spec) -> list[Panel]:
+    """Return the panels of a spec's own settings."""
+    names = scalars_to_show(spec)
+    weights = [name for name in names if is_weight(spec, name)]
+    factors = [name for name in names if name not in weights]
+    panels = groups(spec, "weight of the newest sample", weights)
+    panels += groups(spec, "factors in the update", factors)
+    panels.append(multiplier_panel())
+    if spec.weight_decay != 0:
+        decay = {"decay": scalar(spec, "decay")}
+        panels.append(Panel("removed by decay per update", decay))
+    return panels
+
+
+def scalars_to_show(spec: Spec) -> list[str]:
+    """Return the scalars of a direction that may depend on t: slots, and numbers that the spec derives."""
+    takes_schedule = {
+        row.name: "schedule" in row.values for row in field_rows(type(spec))
+    }
+    derived = spec.derived(2.0)
+    names = [name for stage in spec.direction for name in stage.scalar_names]
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if name not in SHARED_SCALARS
+        and (name in derived or takes_schedule.get(name))
+        and not isinstance(derived.get(name), bool)
+        and math.isfinite(spec.scalars(2.0)[name])
+    ]
+
+
+def is_weight(spec: Spec, name: str) -> bool:
+    """Return whether a scalar is the weight of the newest sample in an average."""
+    ema: Any = Ema
+    is_declared = name in {state.weight for state in spec.rule.states.values()}
+    return is_declared or bounds_of(type(spec)).get(name) == ema.__metadata__[0]
+
+
+def groups(spec: Spec, title: str, names: list[str]) -> list[Panel]:
+    """Return panels of at most four curves, logarithmic where all values are positive."""
+    panels = []
+    for start in range(0, len(names), CURVES_PER_PANEL):
+        curves = {
+            name: scalar(spec, name)
+            for name in names[start : start + CURVES_PER_PANEL]
+        }
+        ends = [c(t) for c in curves.values() for t in (1, TOTAL_STEPS)]
+        scales = LOG if min(ends) > 0 else SEMILOG
+        panels.append(Panel(title, curves, scales))
+    return panels
 
 
 def multiplier_panel() -> Panel:
@@ -97,27 +168,6 @@ def memory_panel(spec: Spec) -> Panel:
             "AdamW ema2": scalar(theirs, "ema2"),
         },
     )
-
-
-def sgd_panels() -> list[Panel]:
-    """Return the panels of SGD with the learning rate of the run and a coupled decay."""
-    spec = SgdSpec(lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
-    multiplier = study_schedule(TOTAL_STEPS)
-
-    def of(name: str) -> Curve:
-        return lambda t: float(spec.scalars(t, spec.lr * multiplier(t))[name])
-
-    return [
-        Panel(
-            "learning rate and decay per update",
-            {"lr(t), peak 0.1": of("lr"), "decay, coupled": of("decay")},
-        ),
-        Panel(
-            "momentum",
-            {"momentum": of("momentum"), "grad_weight": of("grad_weight")},
-            scales=SEMILOG,
-        ),
-    ]
 
 
 def dana_panels() -> list[Panel]:
@@ -185,45 +235,6 @@ def adamw_panels() -> list[Panel]:
     ]
 
 
-def adam_like_panels(name: str, weights: dict[str, str]) -> list[Panel]:
-    """Return the panels of an optimizer that takes AdamW's place; `weights` are scalars to show, by label."""
-    spec = study(name)
-    emas = {
-        "ema1 = 1 - beta1": scalar(spec, "ema1"),
-        "ema2 = 1 - beta2": scalar(spec, "ema2"),
-    }
-    factors = {label: scalar(spec, weight) for label, weight in weights.items()}
-    return [
-        Panel("weight of the newest sample", emas),
-        Panel("factors in the update", factors),
-        multiplier_panel(),
-        Panel("removed by decay per update", {"4 / T": scalar(spec, "decay")}),
-    ]
-
-
-def fixed_panels(name: str) -> list[Panel]:
-    """Return the panels of an optimizer with fixed memories: their weights, and its decay."""
-    spec = study(name)
-    emas = {
-        ema: scalar(spec, ema)
-        for ema in ("ema1", "ema2")
-        if ema in spec.rule.scalar_names
-    }
-    return [
-        Panel("weight of the newest gradient", emas),
-        Panel("removed by decay per update", {"4 / T": scalar(spec, "decay")}),
-    ]
-
-
-def normsgd_panels() -> list[Panel]:
-    """Return the panels of NormSGD: the learning rate is the length of a step."""
-    spec = study("normsgd")
-    return [
-        Panel("momentum", {"mu": scalar(spec, "momentum")}),
-        Panel("removed by decay per update", {"4 / T": scalar(spec, "decay")}),
-    ]
-
-
 def ademamix_panels() -> list[Panel]:
     """Return the panels of log-time AdEMAMix beside ADANA."""
     spec, adana = study("ademamix"), study("adana")
@@ -256,7 +267,7 @@ def adana_panels() -> list[Panel]:
     spec = study("adana")
     gains = {
         f"kappa {kappa:g}": scalar(
-            get_variant("adana").build(TOTAL_STEPS, lr=PEAK_LR, kappa=kappa).hidden,
+            study("adana", kappa=kappa),
             "gain",
         )
         for kappa in (0.75, 0.85, 0.9, 1.0)
@@ -364,28 +375,16 @@ def star_panels(name: str, cls: type[Spec]) -> list[Panel]:
     ]
 
 
-OPTIMIZERS: dict[str, Callable[[], list[Panel]]] = {
-    "sgd": sgd_panels,
+SPECIAL: dict[str, Callable[[], list[Panel]]] = {
     "adamw": adamw_panels,
-    "nadamw": lambda: adam_like_panels(
-        "nadamw",
-        {"on the gradient": "grad_weight", "on the average": "momentum_weight"},
-    ),
-    "laprop": lambda: adam_like_panels(
-        "laprop", {"correction1": "correction1", "correction2": "correction2"}
-    ),
     "ademamix": ademamix_panels,
-    "lion": lambda: fixed_panels("lion"),
-    "signum": lambda: fixed_panels("signum"),
-    "muon": lambda: fixed_panels("muon"),
-    "soap": lambda: fixed_panels("soap"),
-    "normsgd": normsgd_panels,
     "adana": adana_panels,
     "dana": dana_panels,
     "dana-mk4": dana_mk4_panels,
     "dana-star": lambda: star_panels("dana-star", DanaStarSpec),
     "dana-star-mk4": lambda: star_panels("dana-star-mk4", DanaStarMk4Spec),
 }
+"""Figures that show more than the scalars of one spec."""
 
 # -- one figure for each kind of schedule -----------------------------------------------------------------------------
 
@@ -589,8 +588,10 @@ def draw(panels: list[Panel]) -> str:
             squeeze=False,
             layout="constrained",
         )
-        for panel, ax in zip(panels, axes.flat, strict=True):
+        for panel, ax in zip(panels, axes.flat, strict=False):
             _draw_panel(ax, panel)
+        for spare in axes.flat[len(panels) :]:
+            spare.set_axis_off()
         text = io.StringIO()
         figure.savefig(
             text, format="svg", transparent=True, metadata={"Date": None}
@@ -642,7 +643,11 @@ def _draw_panel(ax: Any, panel: Panel) -> None:
 def figures() -> dict[str, Callable[[], list[Panel]]]:
     """Return what there is to draw, by name."""
     optimizers = {
-        f"optimizer-{name}": panels for name, panels in OPTIMIZERS.items()
+        f"optimizer-{name}": SPECIAL.get(
+            name, functools.partial(derived_panels, name)
+        )
+        for name, spec in sorted(Spec.family.members.items())
+        if spec.__module__.startswith("logclock.")
     }
     return optimizers | {
         f"schedule-{kind}": functools.partial(_one, kind) for kind in SCHEDULES

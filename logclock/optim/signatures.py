@@ -6,13 +6,29 @@ import re
 import textwrap
 import types
 import typing
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
+from logclock.config import to_dict
+from logclock.config.bounds import bounds_of
 from logclock.config.field_docs import field_docs
 from logclock.optim.completion import BETAS, SETTINGS
-from logclock.rules import Spec
+from logclock.rules import Spec, State
+from logclock.schedules import Schedule
 
-__all__ = ["documentation_of", "ordered_fields", "signature_of", "stub_of", "stubs"]
+__all__ = [
+    "FieldRow",
+    "StateRow",
+    "documentation_of",
+    "field_rows",
+    "ordered_fields",
+    "signature_of",
+    "spellings_of",
+    "state_bytes_per_element",
+    "state_rows",
+    "stub_of",
+    "stubs",
+]
 
 
 def ordered_fields(spec: type[Spec]) -> "list[dataclasses.Field[Any]]":
@@ -30,12 +46,12 @@ def signature_of(spec: type[Spec]) -> inspect.Signature:
     for f in ordered_fields(spec):
         kind = kinds.POSITIONAL_OR_KEYWORD if f.name == "lr" else kinds.KEYWORD_ONLY
         parameters.append(kinds(f.name, kind, default=f.default, annotation=f.type))
-    settings = {**dict.fromkeys(_spellings(spec)), "peak_lr": None, **SETTINGS, "skip_nonfinite": "propagate"}
+    settings = {**dict.fromkeys(spellings_of(spec)), "peak_lr": None, **SETTINGS, "skip_nonfinite": "propagate"}
     parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, default in settings.items()]
     return inspect.Signature(parameters)
 
 
-def _spellings(spec: type[Spec]) -> list[str]:
+def spellings_of(spec: type[Spec]) -> list[str]:
     """Return torch's names for weights of new samples that a spec has."""
     names = {f.name for f in dataclasses.fields(spec)}
     return [spelling for spelling, emas in BETAS.items() if set(emas) <= names]
@@ -51,6 +67,105 @@ def documentation_of(spec: type[Spec]) -> str:
     body = inspect.cleandoc(spec.__doc__ or "")
     sections = re.split(r"\n(?=(?:Examples|Deviations|References):)", body, maxsplit=1)
     return "\n\n".join([sections[0].rstrip(), "\n".join(lines), *sections[1:]]) + "\n"
+
+
+class FieldRow(NamedTuple):
+    """A hyperparameter as a page shows it.
+
+    Args:
+        name: The field.
+        default: Its default as plain data, written as Python.
+        values: What it may be.
+        documentation: What stands under it in the source, on one line.
+    """
+
+    name: str
+    default: str
+    values: str
+    documentation: str
+
+
+def field_rows(cls: Any) -> list[FieldRow]:
+    """Return the hyperparameters of a spec, or of an apply stage or wrapper, in reading order."""
+    fields = ordered_fields(cls) if issubclass(cls, Spec) else list(dataclasses.fields(cls))
+    hints, bounds, docs = typing.get_type_hints(cls), bounds_of(cls), field_docs(cls)
+    rows = []
+    for f in fields:
+        range_ = re.sub("^(be|lie in) ", "", str(bounds[f.name])) if f.name in bounds else ""
+        rows.append(
+            FieldRow(
+                f.name,
+                _default_of(f),
+                ", ".join(dict.fromkeys(_values(hints[f.name], range_))),
+                " ".join(docs.get(f.name, "").split()),
+            )
+        )
+    return rows
+
+
+def _default_of(field: "dataclasses.Field[Any]") -> str:
+    default = to_dict(field.default)
+    is_bare_option = isinstance(default, dict) and list(default) == ["name"]
+    return repr(default["name"] if is_bare_option else default)
+
+
+def _values(annotation: Any, range_: str) -> Iterator[str]:
+    """Yield what a field of this type may be, numbers by their range."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for option in typing.get_args(annotation):
+            yield from _values(option, range_)
+    elif typing.get_origin(annotation) is typing.Literal:
+        yield from (repr(choice) for choice in typing.get_args(annotation))
+    elif typing.get_origin(annotation) is tuple:
+        yield "a list of wrappers"
+    elif annotation is bool:
+        yield from ("True", "False")
+    elif annotation is int:
+        yield f"whole number {range_}".rstrip()
+    elif annotation is float:
+        yield range_ or "number"
+    elif annotation is type(None):
+        yield "None"
+    elif annotation is Schedule:
+        yield "schedule"
+    else:
+        yield "an apply stage"
+
+
+class StateRow(NamedTuple):
+    """A state of a rule as a page shows it.
+
+    Args:
+        name: As in the state of a parameter.
+        shape: What it is shaped like.
+        start: What it is before the first update.
+        formats: In which storage formats it may be kept.
+    """
+
+    name: str
+    shape: str
+    start: str
+    formats: str
+
+
+def state_rows(states: Mapping[str, State]) -> list[StateRow]:
+    """Return the declared states of a rule."""
+    starts = {"zeros": "0", "param": "a copy of the parameter"}
+    rows = []
+    for name, state in states.items():
+        shapes = {"param": "the parameter's", "number": "one number"}
+        shape = shapes[state.shape] if isinstance(state.shape, str) else " x ".join(state.shape)
+        if state.empty_above is not None:
+            shape += f", 0 x 0 where a side exceeds {state.empty_above}"
+        start = starts[state.init] if isinstance(state.init, str) else f"{state.init:.3g}"
+        formats = "any" if state.weight is None else f"any that can follow {state.weight}"
+        rows.append(StateRow(name, shape, start, "float32" if state.is_number or state.keeps == "float32" else formats))
+    return rows
+
+
+def state_bytes_per_element(states: Mapping[str, State]) -> int:
+    """Return the bytes of float32 state per element of a square matrix; numbers and vectors do not count."""
+    return 4 * sum(state.shape == "param" or len(state.shape) == 2 for state in states.values())
 
 
 def stubs() -> str:
@@ -85,7 +200,7 @@ def stub_of(spec: type[Spec]) -> str:
     ]
     lines += [
         f"        {name}: {'tuple[float, ...]' if name == 'betas' else 'float'} | None = ...,"
-        for name in _spellings(spec)
+        for name in spellings_of(spec)
     ]
     lines += [
         "        peak_lr: float | None = ...,",

@@ -28,6 +28,7 @@ __all__ = ["completed_record", "ended", "exit_code", "new_record", "optimizer_na
 DECIDING = {
     "schedules": "schedules/*.py",
     "rules": "rules/*.py",
+    "algorithms": "algorithms/*.py",
     "backends": "backends/*.py",
     "optim": "optim/*.py",
     "models": "models/*.py",
