@@ -1,0 +1,263 @@
+"""How does a program become C++? One function per segment, its instructions as the body of one loop over elements."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from logclock.backends.program import NUMEL, Instruction, Program, Reduction, Segment
+from logclock.backends.scalars import CONSTANT, NAME, Scalar
+
+__all__ = ["TYPES", "Signature", "number_names", "shared_names", "source_of"]
+
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+}
+"""In C++, of the dtypes that are read and written as they are; others are copied."""
+
+PRELUDE = Path(__file__).with_name("prelude.h")
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What the source depends on besides the program: neither sizes nor scalars.
+
+    Args:
+        compute: Dtype of the arithmetic.
+        operands: Dtype of each operand.
+        numbers: Dtype of each state that is one number per parameter.
+        negated: Operands whose negative is meant.
+        stochastic: Operands that are rounded stochastically.
+    """
+
+    compute: torch.dtype
+    operands: tuple[torch.dtype, ...]
+    numbers: tuple[torch.dtype, ...]
+    negated: frozenset[str] = frozenset()
+    stochastic: frozenset[str] = frozenset()
+
+
+def number_names(program: Program) -> tuple[str, ...]:
+    """Return the names that have a value for each tensor: its count, its states, then the reductions in order."""
+    reductions = [reduction.name for segment in program.segments for reduction in segment.reductions]
+    return (NUMEL, *program.number_states, *dict.fromkeys(reductions))
+
+
+def shared_names(program: Program) -> tuple[str, ...]:
+    """Return the names that have one value for all tensors."""
+    scalars = [step.scalar for step in program.instructions if step.scalar is not None]
+    names = dict.fromkeys(
+        name for scalar in (*scalars, *(value for _, value in program.numbers)) for name in sorted(scalar.names())
+    )
+    return tuple(name for name in names if name not in program.per_tensor)
+
+
+def source_of(program: Program, signature: Signature) -> str:
+    """Return the source of a library with `segment_K` and `total_K` for every segment, `get_numbers` and `set_numbers`.
+
+    `segment_K` is run by every thread, `total_K` by one when they are done.
+    """
+    parts = [PRELUDE.read_text(), f"typedef {TYPES[signature.compute]} F;\n"]
+    for index in range(len(program.segments)):
+        parts.append(_segment(program, signature, index))
+    parts.append(_numbers(program, signature))
+    return "\n".join(parts)
+
+
+OPERATIONS = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "add_scaled": "multiply_add({s}, {1}, {0})",
+    "add_scaled_quotient": "{0} + {s} * {1} / {2}",
+    "lerp": "lerp({0}, {1}, {s})",
+    "add_scalar": "{0} + {s}",
+    "mul_scalar": "{0} * {s}",
+    "div_scalar": "{0} / {s}",
+    "scalar_div": "{s} / {0}",
+    "neg": "-{0}",
+    "sqrt": "root({0})",
+    "absolute": "magnitude({0})",
+    "sign": "sign({0})",
+    "maximum": "at_least({0}, {s})",
+    "minimum": "at_most({0}, {s})",
+    "larger": "larger({0}, {1})",
+    "smaller": "smaller({0}, {1})",
+    "log": "logarithm({0})",
+    "exp": "exponential({0})",
+    "greater": "number<F>({0} > {1})",
+    "greater_equal": "number<F>({0} >= {1})",
+    "greater_scalar": "number<F>({0} > {s})",
+    "greater_equal_scalar": "number<F>({0} >= {s})",
+    "less_scalar": "number<F>({0} < {s})",
+    "less_equal_scalar": "number<F>({0} <= {s})",
+    "where": "{0} != F(0) ? {1} : {2}",
+    "fill": "{s}",
+    "copy": "{0}",
+}
+"""Of `program.OPERATIONS`: {0}, {1}, {2} are the inputs, {s} the scalar."""
+
+REDUCTIONS = {"total": "double({0})", "total_square": "double({0}) * double({0})"}
+"""What an element adds to a sum."""
+
+SCALAR_OPERATIONS = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "neg": "-{0}",
+    "absolute": "magnitude({0})",
+    "sign": "{0} != {0} ? {0} : sign({0})",
+    "sqrt": "root({0})",
+    "log": "logarithm({0})",
+    "exp": "exponential({0})",
+    "maximum": "larger({0}, {1})",
+    "minimum": "smaller({0}, {1})",
+    "greater": "number<double>({0} > {1})",
+    "greater_equal": "number<double>({0} >= {1})",
+    "where": "{0} != 0 ? {1} : {2}",
+}
+"""Of `scalars.OPERATIONS`, in double."""
+
+
+class _Expressions:
+    """Scalar expressions as C++ declarations, each distinct one once."""
+
+    def __init__(self, program: Program) -> None:
+        self.shared = {name: f"work.scalars[{k}]" for k, name in enumerate(shared_names(program))}
+        names = number_names(program)
+        self.own = {name: f"work.numbers[tensor * {len(names)} + {k}]" for k, name in enumerate(names)}
+        self.lines: list[str] = []
+        self.names: dict[Scalar, str] = {}
+
+    def of(self, scalar: Scalar) -> str:
+        """Return the C++ name of an expression's value."""
+        if scalar.op == CONSTANT:
+            return _literal(float(scalar.arguments[0]))
+        if scalar not in self.names:
+            if scalar.op == NAME:
+                (name,) = scalar.arguments
+                value = self.own[name] if name in self.own else self.shared[name]
+            else:
+                value = SCALAR_OPERATIONS[scalar.op].format(*map(self.of, scalar.arguments))
+            name = f"e{len(self.names)}"
+            self.names[scalar] = name
+            self.lines.append(f"const double {name} = {value};")
+        return self.names[scalar]
+
+
+def _literal(value: float) -> str:
+    if math.isfinite(value):
+        return f"({value.hex()})"
+    return '__builtin_nan("")' if value != value else "__builtin_inf()" if value > 0 else "(-__builtin_inf())"
+
+
+def _segment(program: Program, signature: Signature, index: int) -> str:
+    """Return the function of a piece, with its loop, and the two that `fused` calls."""
+    segment = program.segments[index]
+    is_last = index == len(program.segments) - 1
+    stored = [slot for slot, name in enumerate(program.operands) if is_last and name in program.written]
+    loaded = _loaded(segment, stored, program.num_operands)
+    expressions = _Expressions(program)
+    sums = list(dict.fromkeys(reduction.name for reduction in segment.reductions))
+    body = [_line(step, expressions, sums) for step in segment.code]
+    rounded = [slot for slot in stored if program.operands[slot] in signature.stochastic]
+    assigned = sorted({step.output for step in segment.instructions} - set(loaded))
+    lines = [
+        "const i64 tensor = work.pieces[3 * piece], start = work.pieces[3 * piece + 1], stop = work.pieces[3 * piece + 2];",
+        *expressions.lines,
+        *(_pointer(slot, signature, is_written=slot in stored) for slot in sorted({*loaded, *stored})),
+        *(f'const u64 key{slot} = key_of(work, tensor, "{program.operands[slot]}");' for slot in rounded),
+        *(["const i64 *const elements = work.elements ? work.elements[tensor] : 0;"] if rounded else []),
+        *(f"double r{k} = 0;" for k in range(len(sums))),
+        "#pragma omp simd" + (f" reduction(+ : {', '.join(f'r{k}' for k in range(len(sums)))})" if sums else ""),
+        "for (i64 i = start; i < stop; ++i) {",
+        *(f"  F s{slot} = {_load(slot, program, signature)};" for slot in loaded),
+        *(f"  F s{slot};" for slot in assigned),
+        *(f"  {line}" for line in body),
+        *(["  const u64 element = is_listed ? u64(elements[i]) : u64(i);"] if rounded else []),
+        *(f"  {_store(slot, is_rounded=slot in rounded)}" for slot in stored),
+        "}",
+        *(f"work.sums[piece * {len(sums)} + {k}] = r{k};" for k in range(len(sums))),
+    ]
+    indented = "\n".join(line if line.startswith("#") else f"  {line}" for line in lines)
+    columns = ", ".join(str(number_names(program).index(name)) for name in sums)
+    name = f"piece_{index}"
+    template = "template <bool is_listed> " if rounded else ""
+    parts = [f"{template}INLINE void {name}(const Work &work, i64 piece) {{\n{indented}\n}}"]
+    if rounded:
+        choice = f"work.elements && work.elements[work.pieces[3 * piece]] ? {name}<true>(work, piece) : {name}<false>(work, piece);"
+        name = f"either_{index}"
+        parts.append(f"INLINE void {name}(const Work &work, i64 piece) {{\n  {choice}\n}}")
+    count = len(number_names(program))
+    parts.append(f'extern "C" void segment_{index}(Work *work) {{ share<{name}>(*work); }}')
+    parts.append(
+        f'extern "C" void total_{index}(Work *work) {{\n'
+        f"  const i64 columns[] = {{{columns or 0}}};\n  add_up(*work, {len(sums)}, {count}, columns);\n}}\n"
+    )
+    return "\n".join(parts)
+
+
+def _loaded(segment: Segment, stored: Iterable[int], num_operands: int) -> list[int]:
+    """Return the operands whose old values a segment uses: those read, or stored, before they are assigned."""
+    used: set[int] = set()
+    assigned: set[int] = set()
+    for step in segment.code:
+        inputs = step.inputs if isinstance(step, Instruction) else (step.input,)
+        used |= set(inputs) - assigned
+        if isinstance(step, Instruction):
+            assigned.add(step.output)
+    used |= set(stored) - assigned
+    return sorted(slot for slot in used if slot < num_operands)
+
+
+def _line(step: Instruction | Reduction, expressions: _Expressions, sums: list[str]) -> str:
+    if isinstance(step, Reduction):
+        return f"r{sums.index(step.name)} += {REDUCTIONS[step.kind].format(f's{step.input}')};"
+    scalar = "" if step.scalar is None else f"F({expressions.of(step.scalar)})"
+    return f"s{step.output} = {OPERATIONS[step.op].format(*(f's{slot}' for slot in step.inputs), s=scalar)};"
+
+
+def _pointer(slot: int, signature: Signature, *, is_written: bool) -> str:
+    kind = f"{'' if is_written else 'const '}{TYPES[signature.operands[slot]]} *"
+    return f"{kind}__restrict p{slot} = ({kind})work.operands[{slot} * work.num_tensors + tensor];"
+
+
+def _load(slot: int, program: Program, signature: Signature) -> str:
+    return f"{'-' if program.operands[slot] in signature.negated else ''}F(loaded(p{slot}[i]))"
+
+
+def _store(slot: int, *, is_rounded: bool) -> str:
+    if is_rounded:
+        return f"store_stochastically(p{slot}[i], s{slot}, random_bits(element, key{slot}));"
+    return f"store(p{slot}[i], s{slot});"
+
+
+def _numbers(program: Program, signature: Signature) -> str:
+    """Return the functions that read the states that are one number per tensor, and write their new values."""
+    expressions = _Expressions(program)
+    values = [expressions.of(value) for _, value in program.numbers]
+    places = [
+        f"*({TYPES[dtype]} *)work.operands[{program.num_operands + k} * work.num_tensors + tensor]"
+        for k, dtype in enumerate(signature.numbers)
+    ]
+    reads = [
+        f"{expressions.own[name]} = double(loaded({place}));"
+        for name, place in zip(program.number_states, places, strict=True)
+    ]
+    writes = [*expressions.lines, *(f"store({place}, {v});" for place, v in zip(places, values, strict=True))]
+    return "\n".join(
+        f'extern "C" void {name}(Work *data) {{\n  const Work &work = *data;\n'
+        f"  for (i64 tensor = 0; tensor < work.num_tensors; tensor++) {{\n{_indented(lines)}\n  }}\n}}"
+        for name, lines in (("get_numbers", reads), ("set_numbers", writes))
+    )
+
+
+def _indented(lines: Iterable[str]) -> str:
+    return "\n".join(f"    {line}" for line in lines)
