@@ -20,6 +20,8 @@ TYPES = {
 }
 """In C++, of the dtypes that are read and written as they are; others are copied."""
 
+SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
+
 PRELUDE = Path(__file__).with_name("prelude.h")
 
 
@@ -90,6 +92,7 @@ OPERATIONS = {
     "larger": "larger({0}, {1})",
     "smaller": "smaller({0}, {1})",
     "log": "logarithm({0})",
+    "log_of_positive": "logarithm_of_positive({0})",
     "exp": "exponential({0})",
     "greater": "number<F>({0} > {1})",
     "greater_equal": "number<F>({0} >= {1})",
@@ -166,7 +169,7 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
     loaded = _loaded(segment, stored, program.num_operands)
     expressions = _Expressions(program)
     sums = list(dict.fromkeys(reduction.name for reduction in segment.reductions))
-    body = [_line(step, expressions, sums) for step in segment.code]
+    body = [_line(step, expressions, sums) for step in _with_positive_logarithms(segment.code)]
     rounded = [slot for slot in stored if program.operands[slot] in signature.stochastic]
     assigned = sorted({step.output for step in segment.instructions} - set(loaded))
     lines = [
@@ -176,13 +179,17 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
         *(f'const u64 key{slot} = key_of(work, tensor, "{program.operands[slot]}");' for slot in rounded),
         *(["const i64 *const elements = work.elements ? work.elements[tensor] : 0;"] if rounded else []),
         *(f"double r{k} = 0;" for k in range(len(sums))),
+        "for (i64 from = start; from < stop; from += BLOCK) {",
+        "const i64 to = from + BLOCK < stop ? from + BLOCK : stop;",
+        *(f"prefetch(p{slot} + from);" for slot in sorted({*loaded, *stored})),
         "#pragma omp simd" + (f" reduction(+ : {', '.join(f'r{k}' for k in range(len(sums)))})" if sums else ""),
-        "for (i64 i = start; i < stop; ++i) {",
+        "for (i64 i = from; i < to; ++i) {",
         *(f"  F s{slot} = {_load(slot, program, signature)};" for slot in loaded),
         *(f"  F s{slot};" for slot in assigned),
         *(f"  {line}" for line in body),
         *(["  const u64 element = is_listed ? u64(elements[i]) : u64(i);"] if rounded else []),
         *(f"  {_store(slot, is_rounded=slot in rounded)}" for slot in stored),
+        "}",
         "}",
         *(f"work.sums[piece * {len(sums)} + {k}] = r{k};" for k in range(len(sums))),
     ]
@@ -215,6 +222,22 @@ def _loaded(segment: Segment, stored: Iterable[int], num_operands: int) -> list[
             assigned.add(step.output)
     used |= set(stored) - assigned
     return sorted(slot for slot in used if slot < num_operands)
+
+
+def _with_positive_logarithms(code: Iterable[Instruction | Reduction]) -> list[Instruction | Reduction]:
+    """Spare a logarithm the care for 0 and below where its argument has just been bounded, as that of a power."""
+    steps: list[Instruction | Reduction] = []
+    positive: set[int] = set()
+    for step in code:
+        if isinstance(step, Instruction):
+            if step.op == "log" and step.inputs[0] in positive:
+                step = dataclasses.replace(step, op="log_of_positive")
+            bound = step.scalar.arguments[0] if step.scalar is not None and step.scalar.op == CONSTANT else 0.0
+            positive.discard(step.output)
+            if step.op == "maximum" and bound >= SMALLEST_NORMAL:
+                positive.add(step.output)
+        steps.append(step)
+    return steps
 
 
 def _line(step: Instruction | Reduction, expressions: _Expressions, sums: list[str]) -> str:

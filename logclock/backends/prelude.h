@@ -49,6 +49,14 @@ INLINE void add_up(Work &work, i64 num_sums, i64 num_numbers, const i64 *column)
   }
 }
 
+// Loops run in blocks, each of which asks for memory that a later one needs: more operands stream by than a processor
+// follows by itself.
+enum : i64 { BLOCK = 128, AHEAD = 256 };
+template <class T> INLINE void prefetch(const T *here) {
+  const char *there = (const char *)(here + AHEAD);  // beyond the end it is ignored
+  for (i64 k = 0; k < BLOCK * i64(sizeof(T)); k += 64) __builtin_prefetch(there + k);
+}
+
 template <class To, class From> INLINE To bits_as(From x) {
   static_assert(sizeof(To) == sizeof(From), "");
   To y;
@@ -151,37 +159,40 @@ INLINE float exponential(float x) {
   bounded = bounded < -104.0f ? -104.0f : bounded;
   const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
   const float shifted = multiply_add(bounded, 1.44269504f, shift), k = shifted - shift;
-  const float r = multiply_add(k, -1.42860677e-06f, multiply_add(k, -0.693145752f, bounded));
-  float p = 0x1.6a4eeep-10f;
-  p = multiply_add(p, r, 0x1.123982p-7f);
-  p = multiply_add(p, r, 0x1.5558aep-5f);
-  p = multiply_add(p, r, 0x1.555492p-3f);
-  p = multiply_add(p, r, 0x1.fffffcp-2f);
-  p = multiply_add(p * r, r, r);
+  const float r = multiply_add(k, -1.42860677e-06f, multiply_add(k, -0.693145752f, bounded)), z = r * r;
+  const float p01 = multiply_add(r, 0x1.555492p-3f, 0x1.fffffcp-2f), p23 = multiply_add(r, 0x1.123982p-7f, 0x1.5558aep-5f);
+  const float p = multiply_add(z, multiply_add(z, multiply_add(z, 0x1.6a4eeep-10f, p23), p01), r);
   const i32 exponent = i32(bits_as<u32>(shifted) - bits_as<u32>(shift)), half = exponent >> 1;
   const float low = bits_as<float>(u32(half + 127) << 23), high = bits_as<float>(u32(exponent - half + 127) << 23);
   return multiply_add(p, low, low) * high;
 }
 
-// ln(x) = e ln(2) + ln(m) with m in [sqrt(1/2), sqrt(2)).
-INLINE float logarithm(float x) {
-  const bool is_subnormal = x < 0x1p-126f;
-  const u32 b = bits_as<u32>(is_subnormal ? x * 0x1p23f : x);
+// ln(x) = e ln(2) + ln(m) for normal x, with m in [sqrt(1/2), sqrt(2)). The polynomial is summed in pairs: in a rule
+// the wait for a chain of additions costs more than a few of them.
+INLINE float logarithm_of_normal(float x, float e) {
+  const u32 b = bits_as<u32>(x);
   const i32 exponent = i32(b - 0x3f3504f3u) >> 23;
   const float f = bits_as<float>(b - (u32(exponent) << 23)) - 1.0f;
-  const float e = float(exponent) - (is_subnormal ? 23.0f : 0.0f);
-  const float z = f * f;
-  float p = 7.0376836292e-2f;
-  p = multiply_add(p, f, -1.1514610310e-1f);
-  p = multiply_add(p, f, 1.1676998740e-1f);
-  p = multiply_add(p, f, -1.2420140846e-1f);
-  p = multiply_add(p, f, 1.4249322787e-1f);
-  p = multiply_add(p, f, -1.6668057665e-1f);
-  p = multiply_add(p, f, 2.0000714765e-1f);
-  p = multiply_add(p, f, -2.4999993993e-1f);
-  p = multiply_add(p, f, 3.3333331174e-1f);
-  const float rest = multiply_add(-0.5f, z, multiply_add(e, -2.12194440e-4f, p * f * z));
-  const float normal = multiply_add(e, 0.693359375f, f + rest);
+  e += float(exponent);
+  const float z = f * f, z2 = z * z;
+  const float p01 = multiply_add(f, -2.4999993993e-1f, 3.3333331174e-1f);
+  const float p23 = multiply_add(f, -1.6668057665e-1f, 2.0000714765e-1f);
+  const float p45 = multiply_add(f, -1.2420140846e-1f, 1.4249322787e-1f);
+  const float p67 = multiply_add(f, -1.1514610310e-1f, 1.1676998740e-1f);
+  const float p03 = multiply_add(z, p23, p01), p47 = multiply_add(z, p67, p45);
+  const float p = multiply_add(z2, multiply_add(z2, 7.0376836292e-2f, p47), p03);
+  const float rest = multiply_add(-0.5f, z, multiply_add(e, -2.12194440e-4f, p * (f * z)));
+  return multiply_add(e, 0.693359375f, f + rest);
+}
+INLINE float logarithm(float x) {
+  const bool is_subnormal = x < 0x1p-126f;
+  const float normal = logarithm_of_normal(x * (is_subnormal ? 0x1p23f : 1.0f), is_subnormal ? -23.0f : 0.0f);
   const float finite = x > 0.0f ? normal : x == 0.0f ? -__builtin_inff() : __builtin_nanf("");
   return x < __builtin_inff() ? finite : x;  // infinity and NaN as they are
 }
+
+// For x that is known to be normal and positive, infinite or NaN.
+INLINE float logarithm_of_positive(float x) {
+  return x < __builtin_inff() ? logarithm_of_normal(x, 0.0f) : x;
+}
+INLINE double logarithm_of_positive(double x) { return __builtin_log(x); }
