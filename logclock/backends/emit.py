@@ -165,31 +165,27 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
     """Return the function of a piece, with its loop, and the two that `fused` calls."""
     segment = program.segments[index]
     is_last = index == len(program.segments) - 1
-    stored = [slot for slot, name in enumerate(program.operands) if is_last and name in program.written]
-    loaded = _loaded(segment, stored, program.num_operands)
+    assigned = {step.output for step in segment.instructions}
+    stored = [slot for slot in range(program.num_operands) if is_last and slot in assigned]
     expressions = _Expressions(program)
     sums = list(dict.fromkeys(reduction.name for reduction in segment.reductions))
-    body = [_line(step, expressions, sums) for step in _with_positive_logarithms(segment.code)]
     rounded = [slot for slot in stored if program.operands[slot] in signature.stochastic]
-    assigned = sorted({step.output for step in segment.instructions} - set(loaded))
+    phases = _phases(_with_positive_logarithms(segment.code), stored)
+    used = sorted({*stored, *(slot for phase in phases for slot in phase.loaded)})
+    loops = [line for phase in phases for line in _loop(phase, program, signature, expressions, sums)]
+    carried = sorted({slot for phase in phases for slot in phase.kept})
     lines = [
         "const i64 tensor = work.pieces[3 * piece], start = work.pieces[3 * piece + 1], stop = work.pieces[3 * piece + 2];",
         *expressions.lines,
-        *(_pointer(slot, signature, is_written=slot in stored) for slot in sorted({*loaded, *stored})),
+        *(_pointer(slot, signature, is_written=slot in stored) for slot in used),
         *(f'const u64 key{slot} = key_of(work, tensor, "{program.operands[slot]}");' for slot in rounded),
         *(["const i64 *const elements = work.elements ? work.elements[tensor] : 0;"] if rounded else []),
         *(f"double r{k} = 0;" for k in range(len(sums))),
+        *(f"alignas(64) F b{slot}[BLOCK];" for slot in carried),
         "for (i64 from = start; from < stop; from += BLOCK) {",
-        "const i64 to = from + BLOCK < stop ? from + BLOCK : stop;",
-        *(f"prefetch(p{slot} + from);" for slot in sorted({*loaded, *stored})),
-        "#pragma omp simd" + (f" reduction(+ : {', '.join(f'r{k}' for k in range(len(sums)))})" if sums else ""),
-        "for (i64 i = from; i < to; ++i) {",
-        *(f"  F s{slot} = {_load(slot, program, signature)};" for slot in loaded),
-        *(f"  F s{slot};" for slot in assigned),
-        *(f"  {line}" for line in body),
-        *(["  const u64 element = is_listed ? u64(elements[i]) : u64(i);"] if rounded else []),
-        *(f"  {_store(slot, is_rounded=slot in rounded)}" for slot in stored),
-        "}",
+        "  const i64 count = from + BLOCK < stop ? BLOCK : stop - from;",
+        *(f"  prefetch(p{slot} + from);" for slot in used),
+        *(line if line.startswith("#") else f"  {line}" for line in loops),
         "}",
         *(f"work.sums[piece * {len(sums)} + {k}] = r{k};" for k in range(len(sums))),
     ]
@@ -211,17 +207,90 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
     return "\n".join(parts)
 
 
-def _loaded(segment: Segment, stored: Iterable[int], num_operands: int) -> list[int]:
-    """Return the operands whose old values a segment uses: those read, or stored, before they are assigned."""
-    used: set[int] = set()
+@dataclasses.dataclass
+class _Phase:
+    """A part of a segment that has a loop of its own over each block.
+
+    A processor overlaps the iterations of a short loop, where each waits for a root or a quotient, but sees too little
+    of a long one. Values pass from one to the next through arrays that stay in the first-level cache.
+
+    Args:
+        code: Instructions and reductions.
+        loaded: Operands whose old values it reads.
+        received: Slots that it takes from earlier phases.
+        kept: Slots that it leaves to later ones.
+        stored: Operands that have their new values.
+    """
+
+    code: list[Instruction | Reduction]
+    loaded: list[int]
+    received: list[int]
+    kept: list[int]
+    stored: list[int]
+
+
+WEIGHTS = {"sqrt": 4, "div": 4, "add_scaled_quotient": 4, "scalar_div": 4, "div_scalar": 4, "log": 16, "exp": 16}
+"""Of instructions, in simple ones."""
+
+LONGEST_PHASE = 24
+
+
+def _phases(code: Iterable[Instruction | Reduction], stored: Iterable[int]) -> list[_Phase]:
+    cuts: list[list[Instruction | Reduction]] = []
+    weight = LONGEST_PHASE
+    for step in code:
+        own = WEIGHTS.get(step.op, 1) if isinstance(step, Instruction) else 1
+        if weight + own > LONGEST_PHASE:
+            cuts.append([])
+            weight = 0
+        cuts[-1].append(step)
+        weight += own
+    read = [_read_first(code) for code in cuts]
+    assigned = [{step.output for step in code if isinstance(step, Instruction)} for code in cuts]
+    phases: list[_Phase] = []
+    later: set[int] = set()  # read by later phases
+    done: set[int] = set()  # assigned again by them
+    for k in reversed(range(len(cuts))):
+        before = set().union(*assigned[:k])
+        loaded, received = read[k] - before, read[k] & before
+        kept, finished = assigned[k] & later, (assigned[k] - done) & {*stored}
+        phases.insert(0, _Phase(cuts[k], *map(sorted, (loaded, received, kept, finished))))
+        later = (later - assigned[k]) | read[k]
+        done |= assigned[k]
+    return phases
+
+
+def _read_first(code: Iterable[Instruction | Reduction]) -> set[int]:
+    """Return the slots whose values from before are read."""
+    read: set[int] = set()
     assigned: set[int] = set()
-    for step in segment.code:
-        inputs = step.inputs if isinstance(step, Instruction) else (step.input,)
-        used |= set(inputs) - assigned
+    for step in code:
+        read |= {*(step.inputs if isinstance(step, Instruction) else (step.input,))} - assigned
         if isinstance(step, Instruction):
             assigned.add(step.output)
-    used |= set(stored) - assigned
-    return sorted(slot for slot in used if slot < num_operands)
+    return read
+
+
+def _loop(
+    phase: _Phase, program: Program, signature: Signature, expressions: _Expressions, sums: list[str]
+) -> list[str]:
+    """Return the loop of a phase over a block."""
+    reduced = [sums.index(step.name) for step in phase.code if isinstance(step, Reduction)]
+    clause = f" reduction(+ : {', '.join(f'r{k}' for k in reduced)})" if reduced else ""
+    assigned = {step.output for step in phase.code if isinstance(step, Instruction)}
+    rounded = [slot for slot in phase.stored if program.operands[slot] in signature.stochastic]
+    return [
+        f"#pragma omp simd{clause}",
+        "for (i64 j = 0; j < count; ++j) {",
+        *(f"  F s{slot} = {_load(slot, program, signature)};" for slot in phase.loaded),
+        *(f"  F s{slot} = b{slot}[j];" for slot in phase.received),
+        *(f"  F s{slot};" for slot in sorted(assigned - {*phase.loaded, *phase.received})),
+        *(f"  {_line(step, expressions, sums)}" for step in phase.code),
+        *(["  const u64 element = u64(is_listed ? elements[from + j] : from + j);"] if rounded else []),
+        *(f"  {_store(slot, is_rounded=slot in rounded)}" for slot in phase.stored),
+        *(f"  b{slot}[j] = s{slot};" for slot in phase.kept),
+        "}",
+    ]
 
 
 def _with_positive_logarithms(code: Iterable[Instruction | Reduction]) -> list[Instruction | Reduction]:
@@ -253,13 +322,13 @@ def _pointer(slot: int, signature: Signature, *, is_written: bool) -> str:
 
 
 def _load(slot: int, program: Program, signature: Signature) -> str:
-    return f"{'-' if program.operands[slot] in signature.negated else ''}F(loaded(p{slot}[i]))"
+    return f"{'-' if program.operands[slot] in signature.negated else ''}F(loaded(p{slot}[from + j]))"
 
 
 def _store(slot: int, *, is_rounded: bool) -> str:
     if is_rounded:
-        return f"store_stochastically(p{slot}[i], s{slot}, random_bits(element, key{slot}));"
-    return f"store(p{slot}[i], s{slot});"
+        return f"store_stochastically(p{slot}[from + j], s{slot}, random_bits(element, key{slot}));"
+    return f"store(p{slot}[from + j], s{slot});"
 
 
 def _numbers(program: Program, signature: Signature) -> str:

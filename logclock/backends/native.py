@@ -23,6 +23,7 @@ FLAGS = (
     "-fopenmp-simd",  # vectorizes; threads are those of torch
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-fno-thread-jumps",  # a select stays a select, instead of a path that computes the rest again
     "-ffp-contract=off",  # the vocabulary says itself where torch contracts
     "-shared",
     "-fPIC",
