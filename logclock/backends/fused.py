@@ -145,12 +145,13 @@ def _run_program(
     stochastic = frozenset(program.written) & rounding.states if rounding is not None else frozenset()
     elements = None if is_plain or not stochastic else [_elements(param) for param in params]
     negated = frozenset({"grad"} & {*program.operands}) if maximize else frozenset()
+    counts = np.maximum(np.array(sizes, dtype=np.float64), 1)
     launches = [
         _Launch(
             _kernel(program, dtypes, compute_dtype(params[0]), negated, stochastic),
             members,
             flats,
-            [float(max(sizes[i], 1)) for i in members],
+            counts if len(members) == len(params) else counts[members],
             scalars,
             rounding if stochastic else None,
             elements,
@@ -234,7 +235,7 @@ class _Launch:
         kernel: _Kernel,
         members: list[int],
         flats: Sequence[Sequence[torch.Tensor]],
-        counts: list[float],
+        counts: np.ndarray,
         scalars: Mapping[str, Any],
         rounding: Rounding | None,
         elements: Sequence[torch.Tensor | None] | None,
