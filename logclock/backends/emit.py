@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from logclock.backends.program import NUMEL, Instruction, Program, Reduction, Segment
+from logclock.backends.program import NUMEL, Instruction, Program, Reduction
 from logclock.backends.scalars import CONSTANT, NAME, Scalar
 
 __all__ = ["TYPES", "Signature", "number_names", "shared_names", "source_of"]
@@ -162,26 +162,43 @@ def _literal(value: float) -> str:
 
 
 def _segment(program: Program, signature: Signature, index: int) -> str:
-    """Return the function of a piece, with its loop, and the two that `fused` calls."""
+    """Return the function of a piece and the two that `fused` calls: for every thread, and when they are done."""
+    sums = list(dict.fromkeys(reduction.name for reduction in program.segments[index].reductions))
+    names = number_names(program)
+    columns = ", ".join(str(names.index(name)) for name in sums) or "0"
+    return "\n".join(
+        [
+            *_piece(program, signature, index, sums),
+            f'extern "C" void segment_{index}(Work *work) {{ share<piece_{index}>(*work); }}',
+            f'extern "C" void total_{index}(Work *work) {{',
+            f"  const i64 columns[] = {{{columns}}};",
+            f"  add_up(*work, {len(sums)}, {len(names)}, columns);",
+            "}\n",
+        ]
+    )
+
+
+def _piece(program: Program, signature: Signature, index: int, sums: list[str]) -> list[str]:
+    """Return the function that runs a segment on a piece, block by block."""
     segment = program.segments[index]
     is_last = index == len(program.segments) - 1
     assigned = {step.output for step in segment.instructions}
     stored = [slot for slot in range(program.num_operands) if is_last and slot in assigned]
-    expressions = _Expressions(program)
-    sums = list(dict.fromkeys(reduction.name for reduction in segment.reductions))
     rounded = [slot for slot in stored if program.operands[slot] in signature.stochastic]
+    expressions = _Expressions(program)
     phases = _phases(_with_positive_logarithms(segment.code), stored)
-    used = sorted({*stored, *(slot for phase in phases for slot in phase.loaded)})
     loops = [line for phase in phases for line in _loop(phase, program, signature, expressions, sums)]
-    carried = sorted({slot for phase in phases for slot in phase.kept})
-    lines = [
-        "const i64 tensor = work.pieces[3 * piece], start = work.pieces[3 * piece + 1], stop = work.pieces[3 * piece + 2];",
+    used = sorted({*stored, *(slot for phase in phases for slot in phase.loaded)})
+    kept = sorted({slot for phase in phases for slot in phase.kept})
+    body = [
+        "const i64 *const place = work.pieces + 3 * piece;",
+        "const i64 tensor = place[0], start = place[1], stop = place[2];",
         *expressions.lines,
         *(_pointer(slot, signature, is_written=slot in stored) for slot in used),
         *(f'const u64 key{slot} = key_of(work, tensor, "{program.operands[slot]}");' for slot in rounded),
-        *(["const i64 *const elements = work.elements ? work.elements[tensor] : 0;"] if rounded else []),
+        *(["const i64 *const elements = work.elements[tensor];"] if rounded else []),
         *(f"double r{k} = 0;" for k in range(len(sums))),
-        *(f"alignas(64) F b{slot}[BLOCK];" for slot in carried),
+        *(f"alignas(64) F b{slot}[BLOCK];" for slot in kept),
         "for (i64 from = start; from < stop; from += BLOCK) {",
         "  const i64 count = from + BLOCK < stop ? BLOCK : stop - from;",
         *(f"  prefetch(p{slot} + from);" for slot in used),
@@ -189,22 +206,18 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
         "}",
         *(f"work.sums[piece * {len(sums)} + {k}] = r{k};" for k in range(len(sums))),
     ]
-    indented = "\n".join(line if line.startswith("#") else f"  {line}" for line in lines)
-    columns = ", ".join(str(number_names(program).index(name)) for name in sums)
-    name = f"piece_{index}"
-    template = "template <bool is_listed> " if rounded else ""
-    parts = [f"{template}INLINE void {name}(const Work &work, i64 piece) {{\n{indented}\n}}"]
-    if rounded:
-        choice = f"work.elements && work.elements[work.pieces[3 * piece]] ? {name}<true>(work, piece) : {name}<false>(work, piece);"
-        name = f"either_{index}"
-        parts.append(f"INLINE void {name}(const Work &work, i64 piece) {{\n  {choice}\n}}")
-    count = len(number_names(program))
-    parts.append(f'extern "C" void segment_{index}(Work *work) {{ share<{name}>(*work); }}')
-    parts.append(
-        f'extern "C" void total_{index}(Work *work) {{\n'
-        f"  const i64 columns[] = {{{columns or 0}}};\n  add_up(*work, {len(sums)}, {count}, columns);\n}}\n"
-    )
-    return "\n".join(parts)
+    lines = [line if line.startswith("#") else f"  {line}" for line in body]
+    if not rounded:
+        return [f"INLINE void piece_{index}(const Work &work, i64 piece) {{", *lines, "}"]
+    return [
+        f"template <bool is_listed> INLINE void own_piece_{index}(const Work &work, i64 piece) {{",
+        *lines,
+        "}",
+        f"INLINE void piece_{index}(const Work &work, i64 piece) {{",
+        f"  if (work.elements[work.pieces[3 * piece]]) own_piece_{index}<true>(work, piece);",
+        f"  else own_piece_{index}<false>(work, piece);",
+        "}",
+    ]
 
 
 @dataclasses.dataclass

@@ -98,7 +98,9 @@ def _function(library: ctypes.CDLL, name: str) -> Any:
 _kernels: dict[tuple[Any, ...], _Kernel] = {}
 
 
-def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, *options: frozenset[str]) -> _Kernel:
+def _kernel(
+    program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, *options: frozenset[str]
+) -> _Kernel:
     """Return the kernel of a program, which is hashed by identity: plans are made once and kept."""
     key = (id(program), dtypes, compute, *options)
     kernel = _kernels.get(key)
@@ -181,7 +183,7 @@ def _is_plain(column: Sequence[torch.Tensor], sizes: list[int]) -> bool:
     """Return whether the memory of every tensor is its elements in order, in a format that kernels read."""
     return (
         {*map(type, column)} <= _PLAIN
-        and all([x.is_cpu for x in column])  # lists: half the time of generators, and this is per tensor and step
+        and {x.is_cpu for x in column} == {True}  # no generators: this is for each tensor, operand and step
         and all(map(torch.Tensor.is_contiguous, column))
         and {x.dtype for x in column} <= TYPES.keys()
         and [*map(torch.Tensor.numel, column)] == sizes
@@ -276,12 +278,10 @@ class _Launch:
         keys = (rounding.seed, rounding.step, *(rounding.params[i] for i in self.members))
         table = array.array("Q", [key & (2**64 - 1) for key in keys])
         self.work.rounding = _address(table)
-        self.tables.append(table)
-        if elements is not None:
-            listed = [elements[i] for i in self.members]
-            addresses = array.array("Q", [0 if x is None else x.data_ptr() for x in listed])
-            self.work.elements = _address(addresses)
-            self.tables += [listed, addresses]
+        listed = [None if elements is None else elements[i] for i in self.members]
+        addresses = array.array("Q", [0 if x is None else x.data_ptr() for x in listed])
+        self.work.elements = _address(addresses)
+        self.tables += [listed, table, addresses]
 
     def run(self, index: int) -> None:
         """Run a segment over all pieces and add up its sums."""

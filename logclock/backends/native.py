@@ -81,13 +81,13 @@ def find_compiler() -> tuple[str, ...]:
 
 def unavailable_reason() -> str | None:
     """Return why nothing can be compiled here, None if it can; found out by compiling one line, once per process."""
-    return _probe(os.environ.get("CXX"), os.environ.get("PATH"))
+    return _probe(os.environ.get("CXX"), os.environ.get("PATH"))  # whoever changes them is answered again
 
 
 @functools.cache
 def _probe(*environment: str | None) -> str | None:
     try:
-        return None if library(PROBE).logclock_probe() == 1 else _advice("a compiled library does not work")
+        return None if library.__wrapped__(PROBE).logclock_probe() == 1 else _advice("a compiled library does not work")
     except RuntimeError as error:
         return str(error)
 

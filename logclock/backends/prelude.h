@@ -16,7 +16,7 @@ struct Work {
   const double *scalars;       // [name], those that all tensors share
   double *numbers;             // [tensor][name], those that differ
   double *sums;                // [piece][reduction]
-  const i64 *const *elements;  // [tensor] number of each element in the whole tensor; null: its position
+  const i64 *const *elements;  // [tensor] numbers of its elements in the whole tensor; null: their positions
   const u64 *rounding;         // seed, step, then the number of each parameter
   i64 *next;                   // [thread][8] pieces that the thread's share has given away, on cache lines of their own
   int (*thread)(void);         // number of the calling thread, or null

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from logclock.algorithms import __name__ as _registered  # noqa: F401 (the import registers every optimizer)
+import logclock.algorithms  # noqa: F401 (registers every optimizer)
 from logclock.backends import fused, loop, native, storage
 from logclock.backends.emit import Signature, source_of
 from logclock.backends.program import OPERATIONS, Instruction, Program, Reduction, Segment, plan_of, trace
@@ -131,9 +131,7 @@ def test_float64_parameters_are_computed_in_float64(name):
 def test_low_precision_is_rounded_as_torch_rounds(dtype, grad_dtype, state_dtype):
     spec = spec_of("adana")
 
-    ours, theirs = both(
-        spec, operands(spec.rule, SHAPES, dtype=dtype, grad_dtype=grad_dtype, state_dtype=state_dtype)
-    )
+    ours, theirs = both(spec, operands(spec.rule, SHAPES, dtype=dtype, grad_dtype=grad_dtype, state_dtype=state_dtype))
 
     for x, y in zip(ours, theirs, strict=True):
         # the float32 results are neighbors; one in 2^13 (bfloat16: 2^16) of such pairs has a border between them
