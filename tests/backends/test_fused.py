@@ -134,9 +134,11 @@ def test_low_precision_is_rounded_as_torch_rounds(dtype, grad_dtype, state_dtype
     ours, theirs = both(spec, operands(spec.rule, SHAPES, dtype=dtype, grad_dtype=grad_dtype, state_dtype=state_dtype))
 
     for x, y in zip(ours, theirs, strict=True):
+        if x.dtype == torch.float32:
+            assert_rounds_alike([x], [y])
+            continue
         # the float32 results are neighbors; one in 2^13 (bfloat16: 2^16) of such pairs has a border between them
-        apart = x != y
-        assert apart.sum() <= 1 + 0.002 * x.numel()
+        assert (x != y).sum() <= 1 + 0.002 * x.numel()
         torch.testing.assert_close(x, y, rtol=torch.finfo(x.dtype).eps, atol=1e-6)
 
 
@@ -350,6 +352,7 @@ def test_nan_infinity_and_signed_zero_propagate_as_in_loop(dtype, scalar):
 
     results = run_all_operations(x, y, z, scalar)
 
+    eps, tiny = torch.finfo(dtype).eps, torch.finfo(dtype).tiny  # eps * tiny is a unit of subnormal numbers
     for op, result in results.items():
         if op == "fill":
             expected = torch.full_like(x, scalar)
@@ -360,7 +363,7 @@ def test_nan_infinity_and_signed_zero_propagate_as_in_loop(dtype, scalar):
         assert torch.equal(result.isinf(), expected.isinf()), op
         known = ~expected.isnan()
         assert torch.equal(result[known].signbit(), expected[known].signbit()), op
-        torch.testing.assert_close(result[known], expected[known], rtol=2 * torch.finfo(dtype).eps, atol=0, msg=op)
+        torch.testing.assert_close(result[known], expected[known], rtol=2 * eps, atol=4 * eps * tiny, msg=op)
 
 
 def ulps_apart(got, exact):
