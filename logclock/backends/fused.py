@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from logclock.backends import native
@@ -113,20 +112,18 @@ def _kernel(
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """Where the pieces of tensors of given sizes are: rows of tensor, start, stop."""
+    """Where the pieces of tensors of given sizes are: tensor, start, stop of one after another."""
 
-    pieces: np.ndarray
+    pieces: "array.array[int]"
     num_threads_worth_it: int
 
 
 @functools.lru_cache(maxsize=128)
 def _layout(sizes: tuple[int, ...]) -> _Layout:
-    rows = [
-        (tensor, start, min(start + PIECE, size))
-        for tensor, size in enumerate(sizes)
-        for start in range(0, size, PIECE)
-    ]
-    pieces = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    pieces = array.array("q")
+    for tensor, size in enumerate(sizes):
+        for start in range(0, size, PIECE):
+            pieces.extend((tensor, start, min(start + PIECE, size)))
     return _Layout(pieces, max(1, -(-sum(sizes) // SMALLEST_SHARE)))
 
 
@@ -147,13 +144,13 @@ def _run_program(
     stochastic = frozenset(program.written) & rounding.states if rounding is not None else frozenset()
     elements = None if is_plain or not stochastic else [_elements(param) for param in params]
     negated = frozenset({"grad"} & {*program.operands}) if maximize else frozenset()
-    counts = np.maximum(np.array(sizes, dtype=np.float64), 1)
+    counts = array.array("d", [size or 1 for size in sizes])
     launches = [
         _Launch(
             _kernel(program, dtypes, compute_dtype(params[0]), negated, stochastic),
             members,
             flats,
-            counts if len(members) == len(params) else counts[members],
+            counts,
             scalars,
             rounding if stochastic else None,
             elements,
@@ -237,7 +234,7 @@ class _Launch:
         kernel: _Kernel,
         members: list[int],
         flats: Sequence[Sequence[torch.Tensor]],
-        counts: np.ndarray,
+        counts: "array.array[float]",
         scalars: Mapping[str, Any],
         rounding: Rounding | None,
         elements: Sequence[torch.Tensor | None] | None,
@@ -246,23 +243,23 @@ class _Launch:
         count = len(members)
         groups = [column if count == len(column) else [column[i] for i in members] for column in flats]
         layout = _layout(tuple(map(torch.Tensor.numel, groups[0])))
-        num_pieces = len(layout.pieces)
+        num_pieces = len(layout.pieces) // 3
         self.num_threads = min(torch.get_num_threads(), layout.num_threads_worth_it)
-        self.numbers = np.zeros((count, len(kernel.own)))
-        self.numbers[:, 0] = counts
+        self.numbers = _zeros("d", count * len(kernel.own))
+        self.set_number(0, counts if count == len(counts) else [counts[i] for i in members])
         pointers = array.array("Q", [address for group in groups for address in map(torch.Tensor.data_ptr, group)])
         shared = array.array("d", [float(scalars[name]) for name in kernel.shared])
-        sums = np.empty(num_pieces * kernel.num_sums)
-        given = np.zeros(8 * self.num_threads, dtype=np.int64)
+        sums = _zeros("d", num_pieces * kernel.num_sums)
+        given = _zeros("q", 8 * self.num_threads)
         self.tables: list[Any] = [groups, layout, pointers, shared, sums, given]  # kept while addresses are in use
         fork = _openmp()
         self.work = _Work(
             operands=_address(pointers),
-            pieces=layout.pieces.ctypes.data,
+            pieces=_address(layout.pieces),
             scalars=_address(shared),
-            numbers=self.numbers.ctypes.data,
-            sums=sums.ctypes.data,
-            next=given.ctypes.data,
+            numbers=_address(self.numbers),
+            sums=_address(sums),
+            next=_address(given),
             thread=fork.thread if fork is not None and self.num_threads > 1 else None,
             num_tensors=count,
             num_pieces=num_pieces,
@@ -292,19 +289,34 @@ class _Launch:
             _run_on_threads(segment, self.address, self.num_threads)
         total(self.address)
 
+    def number(self, column: int) -> "array.array[float]":
+        """Return a number of every tensor."""
+        return self.numbers[column :: len(self.kernel.own)]
 
-def _address(table: array.array) -> int:  # type: ignore[type-arg]
+    def set_number(self, column: int, values: Sequence[float]) -> None:
+        """Set a number of every tensor."""
+        self.numbers[column :: len(self.kernel.own)] = array.array("d", values)
+
+
+def _zeros(kind: str, count: int) -> "array.array[Any]":
+    return array.array(kind, bytes(8 * count))
+
+
+def _address(table: "array.array[Any]") -> int:
     return table.buffer_info()[0]
 
 
 def _add_shards(params: Sequence[torch.Tensor], launches: list[_Launch], names: list[str]) -> None:
     """Replace sums over local parts by sums over whole tensors."""
-    rows = np.empty((len(names), len(params)))
+    rows = [[0.0] * len(params) for _ in names]
     for launch in launches:
-        rows[:, launch.members] = launch.numbers[:, [launch.kernel.own.index(name) for name in names]].T
-    totals = np.array(sums_over_shards(params, rows.tolist()))
+        for name, row in zip(names, rows, strict=True):
+            for i, value in zip(launch.members, launch.number(launch.kernel.own.index(name)), strict=True):
+                row[i] = value
+    totals = sums_over_shards(params, rows)
     for launch in launches:
-        launch.numbers[:, [launch.kernel.own.index(name) for name in names]] = totals[:, launch.members].T
+        for name, total in zip(names, totals, strict=True):
+            launch.set_number(launch.kernel.own.index(name), [total[i] for i in launch.members])
 
 
 def _write_back(
