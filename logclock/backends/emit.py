@@ -10,7 +10,7 @@ import torch
 from logclock.backends.program import NUMEL, Instruction, Program, Reduction
 from logclock.backends.scalars import CONSTANT, NAME, Scalar
 
-__all__ = ["TYPES", "Signature", "number_names", "shared_names", "source_of"]
+__all__ = ["TYPES", "Signature", "number_names", "shared_names", "source_of", "touched"]
 
 TYPES = {
     torch.float32: "float",
@@ -69,6 +69,15 @@ def source_of(program: Program, signature: Signature) -> str:
         parts.append(_segment(program, signature, index))
     parts.append(_numbers(program, signature))
     return "\n".join(parts)
+
+
+def touched(program: Program, index: int) -> tuple[list[int], list[int]]:
+    """Return the operands whose elements a segment reads, and those that it writes."""
+    segment = program.segments[index]
+    is_last = index == len(program.segments) - 1
+    assigned = {step.output for step in segment.instructions} if is_last else set()
+    operands = range(program.num_operands)
+    return sorted(_read_first(segment.code) & {*operands}), sorted(assigned & {*operands})
 
 
 OPERATIONS = {
@@ -180,15 +189,12 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
 
 def _piece(program: Program, signature: Signature, index: int, sums: list[str]) -> list[str]:
     """Return the function that runs a segment on a piece, block by block."""
-    segment = program.segments[index]
-    is_last = index == len(program.segments) - 1
-    assigned = {step.output for step in segment.instructions}
-    stored = [slot for slot in range(program.num_operands) if is_last and slot in assigned]
+    loaded, stored = touched(program, index)
+    used = sorted({*loaded, *stored})
     rounded = [slot for slot in stored if program.operands[slot] in signature.stochastic]
     expressions = _Expressions(program)
-    phases = _phases(_with_positive_logarithms(segment.code), stored)
+    phases = _phases(_with_positive_logarithms(program.segments[index].code), stored)
     loops = [line for phase in phases for line in _loop(phase, program, signature, expressions, sums)]
-    used = sorted({*stored, *(slot for phase in phases for slot in phase.loaded)})
     kept = sorted({slot for phase in phases for slot in phase.kept})
     body = [
         "const i64 *const place = work.pieces + 3 * piece;",
