@@ -180,12 +180,8 @@ def run_all(arguments):
         for name in arguments.optimizers:
             for row in measure(name, arguments.backends, num_tensors, arguments.repeats, arguments.level):
                 result["steps"].append(row)
-                low, high = row["quartiles"]
-                print(
-                    f"{num_tensors:4d} tensors {name:14s} {row['backend']:8s} {row['ratio']:6.2f} "
-                    f"[{low:.2f}, {high:.2f}]   {row['milliseconds']:6.1f} ms against {row['reference_milliseconds']:.1f} ms",
-                    flush=True,
-                )
+                times = f"{row['milliseconds']:6.1f} ms against {row['reference_milliseconds']:.1f} ms"
+                print(f"{num_tensors:4d} tensors {name:14s} {row['backend']:8s} {ratio(row):20s} {times}", flush=True)
     if "fused" in arguments.backends:
         for name in arguments.optimizers:
             row = first_steps(name, arguments)
@@ -205,8 +201,8 @@ optimizer take turns. `python benchmarks/step_time.py --json benchmarks/results/
 and `python benchmarks/step_time.py --page` writes this page from the files there.
 
 **What the limit is.** A step on more parameters than fit a cache waits for memory. AdamW reads parameter, gradient and
-two averages and writes three of them: 28 bytes a parameter. The column *bytes* says what each program moves, and *floor*
-is that over 28: what the ratio would be if nothing but memory counted and the reference reached the same bandwidth.
+two averages and writes three of them: 28 bytes a parameter. The column *bytes* says what each program moves, *floor* is
+that over 28: what the ratio would be if nothing but memory counted and the reference reached the same bandwidth.
 `fused` goes below the floor where it asks for memory ahead of time and the reference does not.
 """
 

@@ -53,6 +53,10 @@ def run(
         return
     if params[0].device.type != "cpu":
         raise RuntimeError(unavailable_reason(params[0].device))
+    if compute_dtype(params[0]) not in (torch.float32, torch.float64):
+        raise RuntimeError(
+            f"backend 'fused' computes in float32 and float64, got parameters of {params[0].dtype}. Use backend='loop'."
+        )
     plan = plan_of(rule)
     columns: dict[str, Sequence[torch.Tensor]] = {"param": params, "grad": grads}
     columns |= dict(zip(rule.state_names, states, strict=True))
@@ -203,6 +207,11 @@ def _flattened(
                 raise RuntimeError(
                     f"{name} of parameter {i} has {x.numel()} elements on {x.device}; it must have {expected} on the "
                     "CPU, as the parameter."
+                )
+            if expected and not x.data_ptr():
+                raise RuntimeError(
+                    f"{name} of parameter {i}, a {type(x).__name__}, has no memory that backend 'fused' could use. "
+                    "Use backend='loop'."
                 )
         rows.append(row)
     return [list(column) for column in zip(*rows, strict=True)]

@@ -254,12 +254,16 @@ def test_torch_and_kernels_share_one_openmp_runtime():
     assert len(loaded) <= 1
 
 
-def test_a_tensor_of_another_size_or_device_is_refused():
+def test_a_tensor_of_another_size_type_or_device_is_refused():
     spec = spec_of("adana")
     params, grads, states = operands(spec.rule, [(4,)])
 
     with pytest.raises(RuntimeError, match=r"exp_avg of parameter 0 has 3 elements on cpu; it must have 4"):
         fused.run(spec.rule, params, grads, [[torch.zeros(3)], states[1]], spec.scalars(1))
+    with pytest.raises(
+        RuntimeError, match=r"float32 and float64, got parameters of torch\.complex64\. Use backend='loop'"
+    ):
+        fused.run(spec.rule, [params[0].to(torch.complex64)], grads, states, spec.scalars(1))
     with pytest.raises(RuntimeError, match=r"runs on CPUs, not on meta\. Use backend='foreach'"):
         fused.run(spec.rule, [torch.zeros(4, device="meta")], grads, states, spec.scalars(1))
 
