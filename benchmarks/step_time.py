@@ -1,40 +1,61 @@
 """How long is an optimizer step, as a ratio to torch's fused AdamW in the same process?
 
-    python benchmarks/step_time.py [--threads 2] [--repeats 31] [--optimizers adana ...] [--backends loop ...]
+    python benchmarks/step_time.py [--threads 2] [--repeats 31] [--optimizers adana ...] [--backends fused ...]
+                                   [--tensors 26 300] [--json benchmarks/results/MACHINE.json]
+    python benchmarks/step_time.py --page
 
-20 million float32 parameters in the 26 tensors of a transformer. Every measurement is a pair, ours and the reference
-right after it; the figure is the median of the ratios of the pairs, so that a busy neighbour hits both. For the
-compiled backend the first step of this process and of a second one are timed in fresh processes with a cache folder of
-their own.
+20 million float32 parameters in the 26 or the 300 tensors of a transformer. Every measurement is a pair, ours and the
+reference right after it; the figure is the median of the ratios of the pairs, so that a busy neighbor hits both. The
+backends of an optimizer take turns. The first step with `fused` is timed in a fresh process with an empty cache folder,
+and in a second one that finds what the first has built.
+
+`--page` writes docs/performance.md from the results in benchmarks/results/. `--level run` measures `backends.X.run`
+without the optimizer class around it.
 """
 
 import argparse
+import datetime
+import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import torch
 
-from logclock.optim import ScheduledOptimizer
+import logclock.algorithms  # noqa: F401 (registers every optimizer)
+from logclock import backends
+from logclock.backends import emit, fused, native
+from logclock.backends.program import plan_of
 from logclock.rules import Spec
 from logclock.schedules import log_time_decay
 
-WIDTH, LAYERS, VOCABULARY = 512, 6, 2048
-SHAPES = [
-    (VOCABULARY, WIDTH),
-    *[(3 * WIDTH, WIDTH), (WIDTH, WIDTH), (4 * WIDTH, WIDTH), (WIDTH, 4 * WIDTH)] * LAYERS,
-    (WIDTH,),
-]
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
-ELEMENTWISE = sorted(name for name, spec in Spec.family.members.items() if spec.rule.is_elementwise)
+
+def transformer(width, layers, *, vocabulary=None, vectors=0, last=False):
+    block = [(3 * width, width), (width, width), (4 * width, width), (width, 4 * width), *[(width,)] * vectors]
+    return [*([(vocabulary, width)] if vocabulary else []), *block * layers, *([(width,)] if last else [])]
+
+
+SHAPES = {
+    26: transformer(512, 6, vocabulary=2048, last=True),
+    300: transformer(182, 50, vectors=2),
+}
+
+ELEMENTWISE = sorted(name for name, spec in Spec.family.members.items() if spec().rule.is_elementwise)
 """For the others see matrix_step_time.py."""
 
+WARMUP = 3
 
-def make_params():
-    params = [torch.nn.Parameter(torch.randn(shape)) for shape in SHAPES]
+
+def make_params(shapes):
+    params = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
     for param in params:
         param.grad = torch.randn_like(param)
     return params
@@ -46,71 +67,213 @@ def seconds(function):
     return time.perf_counter() - start
 
 
-def measure(name, backend, repeats):
-    params = make_params()
-    reference = torch.optim.AdamW(make_params(), lr=1e-3, fused=True)
+def make_step(name, backend, params, level):
+    """Return a function that makes one update of the parameters, with a schedule that runs."""
     decay = log_time_decay(4.0, offset=1000)
-    ours = ScheduledOptimizer(params, name, lr=1e-4, weight_decay=decay, backend=backend)
-    return paired(ours.step, reference.step, repeats)
+    if level == "optimizer":
+        from logclock.optim import ScheduledOptimizer
+
+        return ScheduledOptimizer(params, name, lr=1e-4, weight_decay=decay, backend=backend).step
+    spec = Spec.family.get(name)(lr=1e-4, weight_decay=decay)
+    rule, count = spec.rule, 0
+    run = {"fused": fused.run, **backends.BACKENDS}[backend]
+    states = [[torch.zeros_like(param) for param in params] for _ in rule.state_names]
+
+    @torch.no_grad()
+    def step():
+        nonlocal count
+        count += 1
+        run(rule, params, [param.grad for param in params], states, spec.scalars(count))
+
+    return step
 
 
-def paired(ours, reference, repeats):
-    """Return the median and the quartiles of the ratios of two functions' times, and the median of each in ms."""
-    for _ in range(3):
-        ours()
-        reference()
-    pairs = [(seconds(ours), seconds(reference)) for _ in range(repeats)]
-    ratios = sorted(a / b for a, b in pairs)
-    quarter = len(ratios) // 4
-    milliseconds = [1e3 * statistics.median(times) for times in zip(*pairs, strict=True)]
-    return statistics.median(ratios), ratios[quarter], ratios[-1 - quarter], *milliseconds
+def measure(name, backend_names, num_tensors, repeats, level):
+    """Return a row for each backend; they take turns, each followed by the reference."""
+    params = make_params(SHAPES[num_tensors])
+    reference = torch.optim.AdamW(make_params(SHAPES[num_tensors]), lr=1e-3, fused=True).step
+    steps = {backend: make_step(name, backend, params, level) for backend in backend_names}
+    pairs = {backend: [] for backend in backend_names}
+    for repeat in range(WARMUP + repeats):
+        for backend, step in steps.items():
+            pair = (seconds(step), seconds(reference))
+            if repeat >= WARMUP:
+                pairs[backend].append(pair)
+    return [
+        {"optimizer": name, "backend": backend, "tensors": num_tensors, **summary(pairs[backend])}
+        for backend in backend_names
+    ]
 
 
-def first_step(name):
-    """Print the seconds of the first compiled step in this process; run by `compile_times`."""
-    optimizer = ScheduledOptimizer(make_params(), name, backend="compiled")
-    torch.compile(lambda x: x)  # the compiler's own import is part of the price
-    print(seconds(optimizer.step))
+def summary(pairs):
+    ratios = sorted(ours / reference for ours, reference in pairs)
+    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    ours, reference = (1e3 * statistics.median(times) for times in zip(*pairs, strict=True))
+    return {
+        "ratio": round(median, 3),
+        "quartiles": [round(low, 3), round(high, 3)],
+        "milliseconds": round(ours, 2),
+        "reference_milliseconds": round(reference, 2),
+    }
 
 
-def compile_times(name):
+def bytes_moved(name):
+    """Return the bytes that a float32 parameter's update must read and write with the passes that its program makes."""
+    programs = plan_of(Spec.family.get(name)().rule).parts
+    passes = [emit.touched(program, index) for program in programs for index in range(len(program.segments))]
+    return 4 * sum(len(read) + len(written) for read, written in passes)
+
+
+def first_step(name, level):
+    """Print the seconds of the first fused step in this process; run by `first_steps`."""
+    step = make_step(name, "fused", make_params(SHAPES[26]), level)
+    torch.optim.AdamW(make_params([(1000, 1000)]), fused=True).step()  # wakes the threads
+    print(seconds(step))
+
+
+def first_steps(name, arguments):
     with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
-        command = [sys.executable, __file__, "--first-step", name]
-        return [
+        environment = os.environ | {"LOGCLOCK_CACHE": cache}
+        command = [sys.executable, __file__, "--first-step", name, "--level", arguments.level]
+        command += ["--threads", str(arguments.threads)]
+        cold, warm = (
             float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
             for _ in range(2)
+        )
+    return {"optimizer": name, "cold_seconds": round(cold, 2), "warm_seconds": round(warm, 2)}
+
+
+def machine():
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = (line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+            model = next(lines, platform.machine())
+    except OSError:
+        model = platform.processor() or platform.machine()
+    compiler = native.find_compiler()
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "compiler": version.splitlines()[0],
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def run_all(arguments):
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "threads": arguments.threads,
+        "repeats": arguments.repeats,
+        "level": arguments.level,
+        **machine(),
+        "parameters": {str(n): sum(torch.Size(shape).numel() for shape in SHAPES[n]) for n in arguments.tensors},
+        "bytes": {name: bytes_moved(name) for name in sorted({"adamw", *arguments.optimizers})},
+        "steps": [],
+        "first_steps": [],
+    }
+    print(", ".join(f"{key} {value}" for key, value in result.items() if isinstance(value, int | float | str)))
+    for num_tensors in arguments.tensors:
+        for name in arguments.optimizers:
+            for row in measure(name, arguments.backends, num_tensors, arguments.repeats, arguments.level):
+                result["steps"].append(row)
+                times = f"{row['milliseconds']:6.1f} ms against {row['reference_milliseconds']:.1f} ms"
+                print(f"{num_tensors:4d} tensors {name:14s} {row['backend']:8s} {ratio(row):20s} {times}", flush=True)
+    if "fused" in arguments.backends:
+        for name in arguments.optimizers:
+            row = first_steps(name, arguments)
+            result["first_steps"].append(row)
+            print(f"{name:14s} first step: {row['cold_seconds']} s, cached {row['warm_seconds']} s", flush=True)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+INTRODUCTION = """\
+# Performance of a step
+
+How long is an optimizer step on a CPU, as a ratio to `torch.optim.AdamW(fused=True)` in the same process? Every figure
+is the median over pairs of steps, ours and the reference right after it, with quartiles in brackets; the backends of an
+optimizer take turns. `python benchmarks/step_time.py --json benchmarks/results/MACHINE.json` measures on your machine,
+and `python benchmarks/step_time.py --page` writes this page from the files there.
+
+**What the limit is.** A step on more parameters than fit a cache waits for memory. AdamW reads parameter, gradient and
+two averages and writes three of them: 28 bytes a parameter. The column *bytes* says what each program moves, *floor* is
+that over 28: what the ratio would be if nothing but memory counted and the reference reached the same bandwidth.
+`fused` goes below the floor where it asks for memory ahead of time and the reference does not.
+"""
+
+
+def page(results):
+    """Return the text of the page."""
+    return "\n".join([INTRODUCTION, *(section(result) for result in results)])
+
+
+def section(result):
+    lines = [
+        f"## {result['processor']}, {plural(result['threads'], 'thread')}",
+        "",
+        f"{result['date']}, {result['cores']} cores, torch {result['torch']}, {result['compiler']}; "
+        f"{result['repeats']} pairs each; load {result['load_before']} before the start"
+        + ("; measured without the optimizer class." if result["level"] == "run" else "."),
+        "",
+    ]
+    names = list(dict.fromkeys(row["optimizer"] for row in result["steps"]))
+    backend_names = list(dict.fromkeys(row["backend"] for row in result["steps"]))
+    for num_tensors, count in result["parameters"].items():
+        rows = {(r["optimizer"], r["backend"]): r for r in result["steps"] if r["tensors"] == int(num_tensors)}
+        cells = [[name, str(result["bytes"][name]), f"{result['bytes'][name] / 28:.2f}"] for name in names]
+        for line, name in zip(cells, names, strict=True):
+            line += [ratio(rows.get((name, backend))) for backend in backend_names]
+        lines += [f"{count / 1e6:.1f} million float32 parameters in {num_tensors} tensors:", ""]
+        lines += [*table(["optimizer", "bytes", "floor", *(f"`{name}`" for name in backend_names)], cells), ""]
+    if result["first_steps"]:
+        lines += [
+            "Seconds of the first `fused` step of a process: the compiler runs (cold), or has run before (cached).",
+            "",
+            *table(
+                ["optimizer", "cold", "cached"],
+                [[r["optimizer"], str(r["cold_seconds"]), str(r["warm_seconds"])] for r in result["first_steps"]],
+            ),
+            "",
         ]
+    return "\n".join(lines)
+
+
+def ratio(row):
+    return "" if row is None else f"{row['ratio']:.2f} [{row['quartiles'][0]:.2f}, {row['quartiles'][1]:.2f}]"
+
+
+def plural(count, noun):
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def table(head, rows):
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=31)
-    parser.add_argument("--optimizers", nargs="+", default=ELEMENTWISE)
-    parser.add_argument("--backends", nargs="+", default=["compiled", "loop", "foreach"])
-    parser.add_argument("--first-step", metavar="NAME")
+    parser.add_argument("--optimizers", nargs="+", default=ELEMENTWISE, choices=ELEMENTWISE, metavar="NAME")
+    parser.add_argument("--backends", nargs="+", default=["fused", "loop", "foreach"])
+    parser.add_argument("--tensors", nargs="+", type=int, default=[26, 300], choices=[26, 300])
+    parser.add_argument("--level", choices=["optimizer", "run"], default="optimizer")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--first-step", metavar="NAME", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    if arguments.first_step:
-        first_step(arguments.first_step)
-        return
-    count = sum(torch.Size(shape).numel() for shape in SHAPES)
-    print(f"{len(SHAPES)} tensors, {count:,} float32 parameters, {arguments.threads} threads, {torch.__version__}")
-    print("optimizer / torch.optim.AdamW(fused=True): median of pairs [quartiles]")
-    for name in arguments.optimizers:
-        for backend in arguments.backends:
-            ratio, low, high, ours, reference = measure(name, backend, arguments.repeats)
-            print(
-                f"{name:14s} {backend:9s} {ratio:6.2f} [{low:.2f}, {high:.2f}]   "
-                f"{ours:6.1f} ms against {reference:.1f} ms",
-                flush=True,
-            )
-    if "compiled" in arguments.backends:
-        for name in arguments.optimizers:
-            first, second = compile_times(name)
-            print(f"{name:14s} first compiled step: {first:.1f} s, in a second process {second:.1f} s", flush=True)
+    if arguments.page:
+        PAGE.write_text(page([json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]))
+    elif arguments.first_step:
+        torch.set_num_threads(arguments.threads)
+        first_step(arguments.first_step, arguments.level)
+    else:
+        run_all(arguments)
 
 
 if __name__ == "__main__":
