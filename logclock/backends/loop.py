@@ -40,7 +40,7 @@ def run(
 
 def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
     program = batch.program
-    code = [
+    code: list[tuple[Any, Any]] = [
         (step, batch.value(step.scalar) if isinstance(step, Instruction) else None)
         for step in program.segments[index].code
     ]

@@ -6,13 +6,14 @@ import re
 import textwrap
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
 from logclock.config.field_docs import field_docs
 from logclock.optim.completion import BETAS, SETTINGS
 from logclock.rules import Spec
 
-__all__ = ["documentation_of", "ordered_fields", "signature_of", "stub_of", "stubs"]
+__all__ = ["documentation_of", "ordered_fields", "signature_of", "stub_of", "stubs", "write_stubs"]
 
 
 def ordered_fields(spec: type[Spec]) -> "list[dataclasses.Field[Any]]":
@@ -53,12 +54,36 @@ def documentation_of(spec: type[Spec]) -> str:
     return "\n\n".join([sections[0].rstrip(), "\n".join(lines), *sections[1:]]) + "\n"
 
 
-def stubs() -> str:
-    """Return the type stub of `logclock.optim.classes`: a class with typed hyperparameters for every algorithm here."""
-    ours = [spec for spec in Spec.family.members.values() if spec.__module__.startswith("logclock.")]
-    names = sorted(spec.class_name for spec in ours)
+def stubs() -> dict[str, str]:
+    """Return the type stubs that `make stubs` writes, by their path within the package.
+
+    `optim/classes.pyi` has a class with typed hyperparameters for every algorithm of this package, and
+    `algorithms/__init__.pyi` says where each spec is.
+    """
+    ours = [spec for spec in map(Spec.family.get, Spec.family) if spec.__module__.startswith("logclock.")]
+    return {"optim/classes.pyi": _classes_stub(ours), "algorithms/__init__.pyi": _specs_stub(ours)}
+
+
+def write_stubs() -> None:
+    """Write the type stubs beside the modules that they describe."""
+    package = Path(__file__).parents[1]
+    for path, text in stubs().items():
+        (package / path).write_text(text)
+
+
+_HEAD = "# Written by `make stubs`; a test says when it is out of date."
+
+
+def _specs_stub(ours: list[type[Spec]]) -> str:
+    homes = sorted((spec.__module__, spec.__name__) for spec in ours)
+    imports = [f"from {module} import {name} as {name}" for module, name in homes]
+    return "\n".join([_HEAD, *imports, "", '__all__ = ["ENTRY_POINTS"]', "", "ENTRY_POINTS: str", ""])
+
+
+def _classes_stub(ours: list[type[Spec]]) -> str:
+    names = sorted((spec.class_name for spec in ours), key=lambda name: (not name.isupper(), name))
     head = [
-        "# Written by `make stubs`; a test says when it is out of date.",
+        _HEAD,
         "from collections.abc import Iterable",
         "from typing import Any, Literal",
         "",
@@ -109,7 +134,8 @@ def _written(annotation: Any, name: str) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         parts = [_written(argument, name) for argument in arguments]
-        return " | ".join([*parts, *(["dict[str, Any]"] if "Schedule" in parts else [])])
+        plain = ["dict[str, Any]"] if "Schedule" in parts else []
+        return " | ".join([*(part for part in parts if part != "None"), *plain, *(["None"] if "None" in parts else [])])
     if origin is typing.Literal:
         return f"Literal[{', '.join(repr(choice) for choice in arguments)}]".replace("'", '"')
     return "None" if annotation is type(None) else annotation.__name__
