@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help demo test test-slow check format docs bench clean
+.PHONY: help demo test test-slow check format stubs docs bench clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -42,6 +42,9 @@ check: $(VENV)/.installed-bench,test,lint  ## Check format, lint, types and laye
 format: $(VENV)/.installed-bench,test,lint  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+stubs: $(VENV)/.installed-bench  ## Write the type stubs of optimizers and specs
+	$(BIN)/python -c 'from logclock.optim.stubs import write_stubs; write_stubs()'
 
 docs: $(VENV)/.installed-bench,test,docs  ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

@@ -28,7 +28,8 @@ class AdanaSpec(Spec):
         theta <- theta - lr(t) (g + gain(t) m) / (sqrt(v) + eps) - s(t) lambda(t) theta
         gain(t) = gain_offset + (1 + t)^(1 - kappa)
     No bias correction. State: exp_avg, exp_avg_sq, shaped like the parameter. At the study's sizes the best learning
-    rate is a third to a fifth of AdamW's; its weight decay is `log_time_decay(4.0, offset=T / 10)` for T planned updates.
+    rate is a third to a fifth of AdamW's; its weight decay is `log_time_decay(4.0, offset=T / 10)` for T planned
+    updates.
 
     Examples:
         >>> spec = AdanaSpec(lr=1e-3)

@@ -21,7 +21,7 @@ def momentum(grad, momentum_buffer, *, ema1, look_ahead):
 
 
 @matrix
-def orthogonalized(update, *, num_iterations: int, row_blocks: int, scale_rule: str, iteration_dtype: str):
+def orthogonalized(update: Any, *, num_iterations: int, row_blocks: int, scale_rule: str, iteration_dtype: str) -> Any:
     """Return scale NewtonSchulz(M) of MuonSpec, with shape legend: update (n, rows, cols)."""
     blocks = update.reshape(-1, update.shape[-2] // row_blocks, update.shape[-1])
     rows, cols = blocks.shape[-2:]

@@ -107,9 +107,9 @@ class Segment:
 class Program:
     """Elementwise stages as segments of straight-line code over numbered slots.
 
-    Slots 0, 1, 2, ... hold the operands, of which those in `written` are updated in place, and only in the last segment;
-    the remaining `num_temporaries` slots are scratch. A value that a later segment needs again is computed again: that
-    moves as many bytes as keeping it would, and no memory is held from one pass to the next.
+    Slots 0, 1, 2, ... hold the operands, of which those in `written` are updated in place, and only in the last
+    segment; the remaining `num_temporaries` slots are scratch. A value that a later segment needs again is computed
+    again: that moves as many bytes as keeping it would, and no memory is held from one pass to the next.
 
     Args:
         operands: Names: `param`, `grad`, `update`, states, and the buffers `new_grad` and `moved`.
@@ -353,7 +353,7 @@ def plan_of(rule: Rule) -> Plan:
     runs = _runs(rule.steps)
     for index, run in enumerate(runs):
         later = {name for other in runs[index + 1 :] for step in other for name in step.stage.inputs}
-        made = {step.output: _OPERAND_OF[step.output] for step in run}
+        made: dict[str, str] = {step.output: _OPERAND_OF[step.output] for step in run}
         outputs = {name: operand for name, operand in made.items() if name in later or name == "moved"}
         if "moved" in outputs and not later & {"moved", "param"}:
             outputs["moved"] = "param"  # nobody reads the old parameter any more
@@ -406,8 +406,8 @@ def _program(steps: list[Step], where: Mapping[str, str], outputs: Mapping[str, 
     for name in states:
         if rule.states[name].shape != "param":
             raise ValueError(
-                f"rule {rule.name!r}: the state {name!r} of an elementwise stage must be shaped like the parameter or a "
-                f"number, got {rule.states[name].shape}. A stage on other shapes is a @matrix stage."
+                f"rule {rule.name!r}: the state {name!r} of an elementwise stage must be shaped like the parameter or "
+                f"a number, got {rule.states[name].shape}. A stage on other shapes is a @matrix stage."
             )
     used = {*_read_from_outside(steps, where), *outputs.values()}
     operands = [*(name for name in ("param", "grad", "new_grad", "update", "moved") if name in used), *states]

@@ -57,7 +57,8 @@ def check_bounds(value: Any) -> None:
 
     None, text and whole objects (a schedule, say) are not numbers and pass.
     """
-    for name, bounds in bounds_of(type(value)).items():
+    cls: type = type(value)
+    for name, bounds in bounds_of(cls).items():
         given = getattr(value, name)
         if isinstance(given, int | float) and given not in bounds:
             raise ValueError(f"{name} must {bounds}, got {given!r}.{' ' + bounds.advice if bounds.advice else ''}")

@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+import itertools
 import textwrap
 import types
 from collections.abc import Mapping
@@ -24,9 +25,10 @@ def field_docs(cls: type) -> Mapping[str, str]:
             continue
         assert isinstance(definition, ast.ClassDef)
         body = definition.body
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(text):
-                assert isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+                assert isinstance(text, ast.Expr)
+                assert isinstance(text.value, ast.Constant)
                 found[field.target.id] = inspect.cleandoc(str(text.value.value))
     return types.MappingProxyType(found)
 

@@ -1,4 +1,4 @@
-"""Which class does a user name? One for each registered algorithm, made from its spec; `classes.pyi` has their types."""
+"""Which class does a user name? One for each registered algorithm, made from its spec."""
 
 from collections.abc import Iterable
 from typing import Any

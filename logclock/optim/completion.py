@@ -77,8 +77,8 @@ class LiveGroup(dict[str, Any]):
     """A parameter group whose values are plain data at every moment, whoever writes them.
 
     Numbers of numpy become Python's, schedules their plain data; a value that the key cannot have raises when it is
-    written, and not when a checkpoint of the run cannot be read. Keys that mean nothing here are kept as they are: torch
-    and trainers keep their own there.
+    written, and not when a checkpoint of the run cannot be read. Keys that mean nothing here are kept, as plain data
+    where they have some: torch and trainers keep their own there.
     """
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -114,8 +114,8 @@ def _written(group: Mapping[str, Any], key: str, value: Any) -> Any:
     if key == "algorithm":
         if value != algorithm:
             raise ValueError(
-                f"the algorithm of a group that exists cannot be changed from {algorithm!r} to {value!r}: its states are "
-                "those of the other. Build a new optimizer, or add a group that names the algorithm."
+                f"the algorithm of a group that exists cannot be changed from {algorithm!r} to {value!r}: its states "
+                "are those of the other. Build a new optimizer, or add a group that names the algorithm."
             )
         return value
     if key in ("lr", "peak_lr"):
@@ -355,8 +355,8 @@ def state_formats(state_dtype: Any, rule: Rule, spec: Spec | None = None) -> dic
         if weight is not None and weight < smallest_weight(FORMATS[chosen]):
             raise ValueError(
                 f"state_dtype {chosen!r} cannot keep {name}: a new sample's weight falls to {weight:.1g}, and changes "
-                f"below {smallest_weight(FORMATS[chosen]):.1g} of a value are rounded away, so that the average stops. Use "
-                f"'bfloat16_stochastic' or 'float32', for this state alone with state_dtype={{{name!r}: ...}}."
+                f"below {smallest_weight(FORMATS[chosen]):.1g} of a value are rounded away, so that the average stops. "
+                f"Use 'bfloat16_stochastic' or 'float32', for this state alone with state_dtype={{{name!r}: ...}}."
             )
     return formats
 

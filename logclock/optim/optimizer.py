@@ -218,9 +218,9 @@ class ScheduledOptimizer(Optimizer):
         for own, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             if saved["algorithm"] != own["algorithm"]:
                 raise ValueError(
-                    f"the checkpoint is of {saved['algorithm']!r}, this optimizer runs {own['algorithm']!r}, whose states "
-                    f"are others. Build the optimizer with {saved['algorithm']!r} to go on, or start {own['algorithm']!r} "
-                    "from the weights, without loading its state."
+                    f"the checkpoint is of {saved['algorithm']!r}, this optimizer runs {own['algorithm']!r}, whose "
+                    f"states are others. Build the optimizer with {saved['algorithm']!r} to go on, or start "
+                    f"{own['algorithm']!r} from the weights, without loading its state."
                 )
             groups.append({**saved, "backend": own["backend"]})
         return {**state_dict, "param_groups": groups}
@@ -358,27 +358,27 @@ class ScheduledOptimizer(Optimizer):
                     continue
                 if param.grad.layout != torch.strided:
                     raise RuntimeError(
-                        f"{type(self).__name__} does not support sparse gradients. Use sparse=False in the embedding, or "
-                        "torch.optim.SparseAdam for that parameter."
+                        f"{type(self).__name__} does not support sparse gradients. Use sparse=False in the embedding, "
+                        "or torch.optim.SparseAdam for that parameter."
                     )
                 state = self.state.get(param, {})
                 if "step" in state and state["step"].item() + 1 >= MAX_STEP:
                     raise RuntimeError(
-                        f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step counter "
-                        "stops counting and with it every schedule. Continue from a new optimizer."
+                        f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step "
+                        "counter stops counting and with it every schedule. Continue from a new optimizer."
                     )
                 if needs_norm and "step" not in state and param.numel() and _is_zero(param):
                     raise ValueError(
                         f"apply={self.spec(group).apply.name!r} keeps the norm of a parameter, and one of shape "
-                        f"{tuple(param.shape)} is all zeros: it could never move. Give it a small random start, or another "
-                        "apply in a group of its own."
+                        f"{tuple(param.shape)} is all zeros: it could never move. Give it a small random start, or "
+                        "another apply in a group of its own."
                     )
                 if not self._has_warned and param.dtype in (torch.bfloat16, torch.float16):
                     self._has_warned = True
                     warnings.warn(
-                        f"{type(self).__name__} updates weights in {param.dtype}: a change below half a unit in the last "
-                        "place of a weight is lost, small updates and decay among them. Keep the weights in float32 and "
-                        "compute in a 16-bit format under torch.autocast.",
+                        f"{type(self).__name__} updates weights in {param.dtype}: a change below half a unit in the "
+                        "last place of a weight is lost, small updates and decay among them. Keep the weights in "
+                        "float32 and compute in a 16-bit format under torch.autocast.",
                         LowPrecisionWarning,
                         stacklevel=_level_of_caller(),
                     )
@@ -400,8 +400,8 @@ class ScheduledOptimizer(Optimizer):
         if policy == "raise":
             which = ", ".join(str(name) for name in bad[:5] if name is not None)
             raise ValueError(
-                f"{len(bad)} of {len(named)} gradients hold NaN or infinity{f' ({which})' if which else ''}. Nothing was "
-                "changed. Look for the cause, or leave such steps out with skip_nonfinite='skip'."
+                f"{len(bad)} of {len(named)} gradients hold NaN or infinity{f' ({which})' if which else ''}. Nothing "
+                "was changed. Look for the cause, or leave such steps out with skip_nonfinite='skip'."
             )
         for group in self.param_groups:
             group["skipped_steps"] += 1

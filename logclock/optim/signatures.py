@@ -1,4 +1,4 @@
-"""What does a user see of an algorithm's hyperparameters? Signature, documentation and type stub, from the spec."""
+"""What does a user see of an algorithm's hyperparameters? Signature, documentation and tables, from the spec."""
 
 import dataclasses
 import inspect
@@ -26,8 +26,6 @@ __all__ = [
     "spellings_of",
     "state_bytes_per_element",
     "state_rows",
-    "stub_of",
-    "stubs",
 ]
 
 
@@ -166,65 +164,3 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
 def state_bytes_per_element(states: Mapping[str, State]) -> int:
     """Return the bytes of float32 state per element of a square matrix; numbers and vectors do not count."""
     return 4 * sum(state.shape == "param" or len(state.shape) == 2 for state in states.values())
-
-
-def stubs() -> str:
-    """Return the type stub of `logclock.optim.classes`: a class with typed hyperparameters for every algorithm here."""
-    ours = [spec for spec in Spec.family.members.values() if spec.__module__.startswith("logclock.")]
-    names = sorted(spec.class_name for spec in ours)
-    head = [
-        "# Written by `make stubs`; a test says when it is out of date.",
-        "from collections.abc import Iterable",
-        "from typing import Any, Literal",
-        "",
-        "import torch",
-        "",
-        "from logclock.optim.optimizer import ScheduledOptimizer",
-        "from logclock.schedules import Schedule",
-        "",
-        "__all__ = [",
-        *(f'    "{name}",' for name in names),
-        "]",
-        "",
-    ]
-    return "\n".join([*head, *(stub_of(spec) for spec in sorted(ours, key=lambda spec: spec.class_name))])
-
-
-def stub_of(spec: type[Spec]) -> str:
-    """Return the type stub of a spec's optimizer class."""
-    hints = typing.get_type_hints(spec)
-    lines = [f"class {spec.class_name}(ScheduledOptimizer):", "    def __init__(", "        self,"]
-    lines += ["        params: Iterable[Any],", "        lr: float | torch.Tensor | None = ...,", "        *,"]
-    lines += [
-        f"        {f.name}: {_written(hints[f.name], f.name)} = ...," for f in ordered_fields(spec) if f.name != "lr"
-    ]
-    lines += [
-        f"        {name}: {'tuple[float, ...]' if name == 'betas' else 'float'} | None = ...,"
-        for name in spellings_of(spec)
-    ]
-    lines += [
-        "        peak_lr: float | None = ...,",
-        '        backend: Literal["auto", "loop", "foreach", "fused"] = ...,',
-        "        maximize: bool = ...,",
-        "        state_dtype: str | dict[str, str] | None = ...,",
-        "        rounding_seed: int = ...,",
-        '        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,',
-        "    ) -> None: ...",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _written(annotation: Any, name: str) -> str:
-    """Return an annotation as source; options and schedules may also be given as plain data."""
-    if name == "apply":
-        return "str | dict[str, Any]"
-    if name == "wrappers":
-        return "Iterable[str | dict[str, Any]]"
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        parts = [_written(argument, name) for argument in arguments]
-        return " | ".join([*parts, *(["dict[str, Any]"] if "Schedule" in parts else [])])
-    if origin is typing.Literal:
-        return f"Literal[{', '.join(repr(choice) for choice in arguments)}]".replace("'", '"')
-    return "None" if annotation is type(None) else annotation.__name__

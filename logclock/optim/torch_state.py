@@ -43,13 +43,15 @@ def from_torch(state_dict: Mapping[str, Any], algorithms: list[str]) -> dict[str
     for group, algorithm in zip(state_dict["param_groups"], algorithms, strict=False):
         if not {"lr", "betas", "eps", "weight_decay"} <= set(group):
             raise ValueError(
-                f"the state dict has a group with the keys {', '.join(sorted(group))}, which is neither this package's nor "
-                "torch.optim.AdamW's. Load it into the optimizer that wrote it, and start a new optimizer from the weights."
+                f"the state dict has a group with the keys {', '.join(sorted(group))}, which is neither this package's "
+                "nor torch.optim.AdamW's. Load it into the optimizer that wrote it, and start a new optimizer from "
+                "the weights."
             )
         if algorithm != "adamw":
             raise ValueError(
-                f"the state dict is torch.optim.AdamW's, and the optimizer it is loaded into runs {algorithm!r}. Load it "
-                f"into logclock.AdamW, which goes on with it; {algorithm!r} starts from the weights, without a state."
+                f"the state dict is torch.optim.AdamW's, and the optimizer it is loaded into runs {algorithm!r}. Load "
+                f"it into logclock.AdamW, which goes on with it; {algorithm!r} starts from the weights, without a "
+                "state."
             )
         if group.get("amsgrad"):
             raise ValueError(

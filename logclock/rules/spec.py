@@ -30,8 +30,8 @@ DecayOrder = Literal["before", "after"]
 class Spec(ABC):
     """An optimizer as data: a direction, hyperparameters with defaults, and the scalars of update t.
 
-    A spec is a frozen keyword-only dataclass, made by `@algorithm`. Every slot takes a number or a schedule. A scalar of
-    the direction is the field of that name at t, or what `derived` says.
+    A spec is a frozen keyword-only dataclass, made by `@algorithm`. Every slot takes a number or a schedule. A scalar
+    of the direction is the field of that name at t, or what `derived` says.
 
     Attributes:
         direction: The stages that turn a gradient into an update.
@@ -77,7 +77,7 @@ class Spec(ABC):
         self._check_options()
         self.validate()
 
-    def validate(self) -> None:
+    def validate(self) -> None:  # noqa: B027  most have nothing to add
         """Raise a ValueError for values that do not go together."""
 
     def derived(self, t: float) -> dict[str, Any]:
@@ -96,10 +96,10 @@ class Spec(ABC):
     def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
         """Return the rule's scalars for update t (1 at the first).
 
-        With gamma the learning rate lr s(t), lambda the weight decay and d the fraction that it removes, s(t) lambda for
-        independent and gamma lambda for coupled decay: `lr` is gamma, or gamma (1 - d) for decay after the update, with
-        which both orders are theta - lr u - decay theta; `rate` is gamma itself; `rate_before_decay` is gamma if decay
-        comes after the update and 0 otherwise; `decay_per_lr` is d / gamma.
+        With gamma the learning rate lr s(t), lambda the weight decay and d the fraction that it removes, s(t) lambda
+        for independent and gamma lambda for coupled decay: `lr` is gamma, or gamma (1 - d) for decay after the update,
+        with which both orders are theta - lr u - decay theta; `rate` is gamma itself; `rate_before_decay` is gamma if
+        decay comes after the update and 0 otherwise; `decay_per_lr` is d / gamma.
 
         Args:
             t: Update count.
@@ -138,7 +138,8 @@ class Spec(ABC):
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise a ValueError for a parameter of a shape that the rule does not take."""
-        for taker in (self, *self._options()):
+        takers: tuple[Spec | Option, ...] = (self, *self._options())
+        for taker in takers:
             if taker.matrices_only:
                 check_matrix(shape, name=type(taker).family.name_of(type(taker)))
 
@@ -212,7 +213,7 @@ S = TypeVar("S", bound=type)
 def algorithm(name: str, *, class_name: str, paper: str = "") -> Callable[[S], S]:
     """Return a class decorator that makes a spec of a class and registers it: the door for every optimizer.
 
-    The optimizer class, its signature, the export `logclock.CLASS_NAME` and the rows in the documentation follow from it.
+    The optimizer class, its signature, the export `logclock.CLASS_NAME` and the rows in the documentation follow.
 
     Args:
         name: As in `logclock list optimizers` and in parameter groups.

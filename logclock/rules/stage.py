@@ -47,10 +47,8 @@ class Stage:
         results = self.function(*operands, **scalars)
         results = results if isinstance(results, tuple) else (results,)
         if len(results) != 1 + len(self.state_names):
-            expected = ", ".join(["its result", *self.state_names])
-            raise ValueError(
-                f"stage {self.name!r} returns {len(results)} values, must return {1 + len(self.state_names)}: {expected}."
-            )
+            expected = f"{1 + len(self.state_names)}: {', '.join(['its result', *self.state_names])}"
+            raise ValueError(f"stage {self.name!r} returns {len(results)} values, must return {expected}.")
         return results
 
 
@@ -120,9 +118,9 @@ def _check_vocabulary(function: Callable[..., Any], names: set[str]) -> None:
             if not _is_allowed(node, names):
                 line = first_line + getattr(node, "lineno", statement.lineno) - 1
                 raise ValueError(
-                    f"{inspect.getsourcefile(function)}:{line}: stage {function.__name__!r} uses {ast.unparse(node)!r}. "
-                    "An elementwise stage may use + - * /, > >= < <=, its arguments, local names and "
-                    f"{', '.join(VOCABULARY)}."
+                    f"{inspect.getsourcefile(function)}:{line}: stage {function.__name__!r} uses "
+                    f"{ast.unparse(node)!r}. An elementwise stage may use + - * /, > >= < <=, its arguments, local "
+                    f"names and {', '.join(VOCABULARY)}."
                 )
         names |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from logclock import backends
-from logclock.algorithms import AdanaSpec, AdamwSpec, MuonSpec, NormsgdSpec
+from logclock.algorithms import AdamwSpec, AdanaSpec, MuonSpec, NormsgdSpec
 from logclock.backends import foreach, loop
 from logclock.rules import Cautious, MagnitudeDirection
 

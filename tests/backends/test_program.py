@@ -114,7 +114,10 @@ def test_every_operation_has_a_meaning_and_runs_on_both_backends():
         (lambda p, g, a, *, s: (s / p, a), [("scalar_div", (0,), 0)]),
         (lambda p, g, a, *, s: (maximum(p, g), a), [("larger", (0, 1), 0)]),
         (lambda p, g, a, *, s: (p * (g > 0), a), [("greater_scalar", (1,), 3), ("mul", (0, 3), 0)]),
-        (lambda p, g, a, *, s: (where(g > a, p, s), a), [("greater", (1, 2), 3), ("fill", (), 4), ("where", (3, 0, 4), 0)]),
+        (
+            lambda p, g, a, *, s: (where(g > a, p, s), a),
+            [("greater", (1, 2), 3), ("fill", (), 4), ("where", (3, 0, 4), 0)],
+        ),
     ],
 )
 def test_each_kind_of_instruction(function, expected):

@@ -9,8 +9,8 @@ from contract.cases import CASES, WEIGHT_DECAY
 from contract.runs import assert_bitwise, make_params, run
 
 from logclock import ADANA, SOAP, AdamW, Lion, ScheduledOptimizer
-from logclock.backends.storage import Rounding, element_numbers, random_bits, smallest_weight, write
 from logclock.backends.storage import FORMATS as KNOWN
+from logclock.backends.storage import Rounding, element_numbers, random_bits, smallest_weight, write
 
 STOCHASTIC = {"state_dtype": "bfloat16_stochastic"}
 SHAPES = ((5, 3), (400,), (2, 3, 2), (), (0,), (6, 4))
@@ -113,7 +113,9 @@ def test_loop_and_foreach_round_alike(name, dtype):
     case, results = CASES[name], []
     for backend in ("loop", "foreach"):
         params = case.params(((4, 4), (5, 5)) if case.matrices_only else SHAPES, dtype)
-        optimizer = case.build(params, lr=1e-2, weight_decay=WEIGHT_DECAY, backend=backend, **STOCHASTIC, **case.settings)
+        optimizer = case.build(
+            params, lr=1e-2, weight_decay=WEIGHT_DECAY, backend=backend, **STOCHASTIC, **case.settings
+        )
         run(optimizer, params, range(4))
         assert {value.dtype for value in states(optimizer, params)} == {torch.bfloat16}
         results.append([*params, *states(optimizer, params)])
@@ -251,7 +253,11 @@ def test_the_smallest_weights_by_hand():
 @pytest.mark.parametrize(
     ("build", "settings", "message"),
     [
-        (ADANA, {"state_dtype": "bfloat16"}, r"'bfloat16' cannot keep exp_avg: .*falls to 5e-07.*'bfloat16_stochastic'"),
+        (
+            ADANA,
+            {"state_dtype": "bfloat16"},
+            r"'bfloat16' cannot keep exp_avg: .*falls to 5e-07.*'bfloat16_stochastic'",
+        ),
         (AdamW, {"state_dtype": "bfloat16"}, r"cannot keep exp_avg_sq: .*falls to 0\.001.*state_dtype=\{'exp_avg_sq'"),
         (AdamW, {"state_dtype": {"exp_avg_sq": "float16"}, "ema2": 1e-4}, r"'float16' cannot keep exp_avg_sq"),
         (AdamW, {"state_dtype": "int8"}, r"state_dtype must be None or one of float32, bfloat16, bfloat16_stochastic"),

@@ -210,7 +210,9 @@ def test_strides_and_slices_do_not_change_a_bit(composed, backend):
     is_elementwise = reference.spec(reference.param_groups[0]).rule.is_elementwise
     for param in laid_out:
         # sums over a tensor and products of matrices run in the order of the memory
-        torch.testing.assert_close(param.detach(), plain[0].detach(), rtol=1e-3 if not is_elementwise else 1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            param.detach(), plain[0].detach(), rtol=1e-3 if not is_elementwise else 1e-6, atol=1e-6
+        )
     assert not whole[:, ::2].any()
 
 

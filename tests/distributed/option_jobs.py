@@ -1,6 +1,5 @@
 """What both ranks do in the tests of options and storage formats on DTensors: the same steps on shards and whole."""
 
-import torch
 from contract.cases import CASES
 from distributed.dtensor_jobs import normal
 from distributed.net import whole

@@ -1,4 +1,4 @@
-"""What may stand at the borders of an optimizer: groups that others write to, numbers of any library, foreign states."""
+"""What may stand at the borders of an optimizer: groups that others write to, numbers of any library, their states."""
 
 import copy
 import io
@@ -171,7 +171,9 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("value", NUMBERS, ids=lambda v: f"{type(v).__name__}{getattr(v, 'shape', '')}{getattr(v, 'dtype', '')}")
+@pytest.mark.parametrize(
+    "value", NUMBERS, ids=lambda v: f"{type(v).__name__}{getattr(v, 'shape', '')}{getattr(v, 'dtype', '')}"
+)
 @pytest.mark.parametrize("key", ["weight_decay", "eps", "kappa", "delta", "gain", "ema1", "lr_schedule", "peak_lr"])
 def test_a_number_of_any_library_becomes_a_python_number_wherever_it_is_written(key, value):
     constructed = ADANA(make_params(), **{key: value})
@@ -187,7 +189,9 @@ def test_a_number_of_any_library_becomes_a_python_number_wherever_it_is_written(
         ADANA(make_params()).load_state_dict(reloaded(optimizer))
 
 
-@pytest.mark.parametrize("value", NUMBERS, ids=lambda v: f"{type(v).__name__}{getattr(v, 'shape', '')}{getattr(v, 'dtype', '')}")
+@pytest.mark.parametrize(
+    "value", NUMBERS, ids=lambda v: f"{type(v).__name__}{getattr(v, 'shape', '')}{getattr(v, 'dtype', '')}"
+)
 def test_a_learning_rate_of_any_library_is_a_python_number_or_a_tensor(value):
     constructed, live = ADANA(make_params(), lr=value), ADANA(make_params())
     live.param_groups[0]["lr"] = value
@@ -213,7 +217,9 @@ def test_whole_numbers_and_truth_values_of_other_libraries(value):
 
 
 @pytest.mark.parametrize("key", ["lr", "peak_lr", "weight_decay", "eps", "kappa", "ema1", "gain"])
-@pytest.mark.parametrize("value", ["1e-3", "fast", True, np.bool_(True), math.inf, -math.inf, math.nan, np.inf, 1j, [0.1], b"1"])
+@pytest.mark.parametrize(
+    "value", ["1e-3", "fast", True, np.bool_(True), math.inf, -math.inf, math.nan, np.inf, 1j, [0.1], b"1"]
+)
 def test_what_is_no_number_is_refused_by_name_wherever_it_is_written(key, value):
     with pytest.raises((TypeError, ValueError), match=key):
         ADANA(make_params(), **{key: value})
@@ -360,7 +366,12 @@ def test_betas_are_taken_by_constructor_group_and_live_group(build, betas, emas)
     live.param_groups[0]["betas"] = betas
     default = build([{"params": make_params(), "betas": betas}], betas=(0.5, 0.5))
 
-    for optimizer in (build(make_params(), betas=betas), build([{"params": make_params(), "betas": betas}]), live, default):
+    for optimizer in (
+        build(make_params(), betas=betas),
+        build([{"params": make_params(), "betas": betas}]),
+        live,
+        default,
+    ):
         group = optimizer.param_groups[0]
         assert {key: group[key] for key in emas} == emas
         assert "betas" not in group
@@ -399,7 +410,9 @@ def test_betas_of_the_wrong_kind_are_refused(build, settings, error, message):
 # ----- checkpoints of others
 
 
-@pytest.mark.parametrize(("saved", "loading"), [("adamw", "adana"), ("adana", "adamw"), ("lion", "signum"), ("muon", "soap")])
+@pytest.mark.parametrize(
+    ("saved", "loading"), [("adamw", "adana"), ("adana", "adamw"), ("lion", "signum"), ("muon", "soap")]
+)
 def test_a_checkpoint_of_another_algorithm_is_refused_and_changes_nothing(saved, loading):
     shapes = ((3, 3),)
     params = make_params(shapes)
@@ -418,7 +431,8 @@ def test_a_checkpoint_of_another_algorithm_is_refused_and_changes_nothing(saved,
 def test_groups_of_several_algorithms_are_compared_one_by_one():
     def build(first, second):
         return ScheduledOptimizer(
-            [{"params": make_params(((3, 3),)), "algorithm": first}, {"params": make_params(), "algorithm": second}], "adana"
+            [{"params": make_params(((3, 3),)), "algorithm": first}, {"params": make_params(), "algorithm": second}],
+            "adana",
         )
 
     with pytest.raises(ValueError, match="is of 'adamw', this optimizer runs 'adana'"):
@@ -469,7 +483,11 @@ def test_a_schedulers_peak_is_taken_over_from_torch():
 @pytest.mark.parametrize(
     ("build", "theirs", "message"),
     [
-        (ADANA, lambda p: torch.optim.AdamW(p), r"is torch\.optim\.AdamW's.*runs 'adana'\. Load it into logclock\.AdamW"),
+        (
+            ADANA,
+            lambda p: torch.optim.AdamW(p),
+            r"is torch\.optim\.AdamW's.*runs 'adana'\. Load it into logclock\.AdamW",
+        ),
         (AdamW, lambda p: torch.optim.AdamW(p, amsgrad=True), "amsgrad=True"),
         (AdamW, lambda p: torch.optim.Adam(p, weight_decay=0.1), "weight decay in the gradient"),
         (AdamW, lambda p: torch.optim.SGD(p, lr=0.1), "neither this package's nor"),

@@ -139,7 +139,7 @@ def operand():
         (lambda x, y: where(x > y, x, y), [("greater", (0, 1), None), ("where", (2, 0, 1), None)]),
         (lambda x, y: where(x < y, x, y), [("greater", (1, 0), None), ("where", (2, 0, 1), None)]),
         (lambda x, y: x >= 0.5, [("greater_equal_scalar", (0,), 0.5)]),
-        (lambda x, y: 0.5 > x, [("less_scalar", (0,), 0.5)]),
+        (lambda x, y: x < 0.5, [("less_scalar", (0,), 0.5)]),
         (lambda x, y: x <= 0.5, [("less_equal_scalar", (0,), 0.5)]),
         (lambda x, y: 2.0 / x, [("scalar_div", (0,), 2.0)]),
         (lambda x, y: total(x), [("total", (0,), None)]),

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from logclock.algorithms import AdanaSpec, AdamwSpec, MuonSpec
+from logclock.algorithms import AdamwSpec, AdanaSpec, MuonSpec
 from logclock.rules import Cautious, EmaNesterov, Hyperball, MagnitudeDirection, ScheduleFree, Spec
 from logclock.rules.rule import SHARED_SCALARS
 
 
 def test_the_stages_stand_in_the_order_of_the_grammar():
-    """On the gradient, direction, wrappers of the update, apply, wrappers of the move; each wrapper after the one within."""
+    """On the gradient, direction, wrappers of the update, apply, wrappers of the move."""
     rule = MuonSpec(
         weight_decay=0.0,
         apply=MagnitudeDirection(),

@@ -372,9 +372,7 @@ def test_the_scalars_of_other_apply_stages_by_hand(coupling, order, expected):
 
 @pytest.mark.parametrize(("coupling", "expected"), [("independent", 50.0), ("coupled", 0.5)])
 def test_a_wrapper_that_absorbs_decay_gets_it_per_lr_and_nothing_is_left_to_apply(coupling, expected):
-    spec = AdanaSpec(
-        lr=PEAK, weight_decay=LAMBDA, decay_coupling=coupling, lr_schedule=HALF, wrappers=(TrustRatio(),)
-    )
+    spec = AdanaSpec(lr=PEAK, weight_decay=LAMBDA, decay_coupling=coupling, lr_schedule=HALF, wrappers=(TrustRatio(),))
 
     scalars = spec.scalars(1)
 
@@ -391,7 +389,10 @@ def test_soaps_first_call_moves_nothing_under_any_option():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"wrappers": (EmaNesterov(), EmaNesterov(lookahead=0.1))}, r"wrappers must be different ones.*stand there once"),
+        (
+            {"wrappers": (EmaNesterov(), EmaNesterov(lookahead=0.1))},
+            r"wrappers must be different ones.*stand there once",
+        ),
         ({"wrappers": (EmaNesterov(), ScheduleFree())}, r"wrappers must hold one that trains at another point"),
         ({"apply": Hyperball(), "weight_decay": 0.1}, r"weight_decay must be 0 with apply='hyperball', got 0\.1"),
         (

@@ -130,7 +130,9 @@ def test_a_signature_that_is_no_schema_is_refused(define, signature, kind):
     head = f"def direction{signature}:\n"
     function = define("return grad", head=head)
 
-    message = r"^stage direction\(.*\) must take inputs \(of param, grad, update, moved\), states\.\.\., \*, scalars\.\.\.$"
+    message = (
+        r"^stage direction\(.*\) must take inputs \(of param, grad, update, moved\), states\.\.\., \*, scalars\.\.\.$"
+    )
     with pytest.raises(ValueError, match=message):
         kind(function)
 
@@ -176,7 +178,9 @@ def test_a_stage_that_returns_another_number_of_results_is_refused_by_name(count
     def forgetful(grad, exp_avg):
         return (grad, exp_avg, grad)[:count]
 
-    with pytest.raises(ValueError, match=rf"stage 'forgetful' returns {count} values, must return 2: its result, exp_avg"):
+    with pytest.raises(
+        ValueError, match=rf"stage 'forgetful' returns {count} values, must return 2: its result, exp_avg"
+    ):
         forgetful(torch.ones(1), torch.ones(1))
 
 
