@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from logclock.cli.calibrate import calibrate
+
 __all__ = ["COMMANDS", "DATA_COMMANDS"]
 
 Names = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="OPTIMIZER ...", help_behavior_hint="")]
@@ -460,6 +462,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "ladder": ladder,
     "ablate": ablate,
+    "calibrate": calibrate,
     "train": train,
     "report": report,
     "show": show,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from logclock.analysis import CONVENTIONS, LadderCell, LadderMultiplier, LadderResult, LawFit
-from logclock.analysis.significance import expanded_quantiles
+from logclock.analysis.uncertainty import expanded_quantiles
 from logclock.report.axes import frame, label_few_decades, legend, spaced
 from logclock.report.drawing import FAINT, Drawing, Style, axes_grid, draw, settings, styles
 from logclock.report.tables import number
