@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from logclock.analysis.compute import CONVENTION
+from logclock.analysis.compute import REPORT_CONVENTION
 from logclock.analysis.efficiency import Multiplier, MultiplierRange, multiplier_range
 from logclock.analysis.lr_choice import choice_costs
 from logclock.analysis.lr_rules import LrTrial
@@ -205,7 +205,7 @@ def compare(
     *,
     baseline: str | None = None,
     minimum_effect: float = MINIMUM_EFFECT,
-    convention: str = CONVENTION,
+    convention: str = REPORT_CONVENTION,
 ) -> Comparison:
     """Compare optimizers by their records.
 
@@ -222,7 +222,9 @@ def compare(
     return compare_study(study, minimum_effect=minimum_effect, convention=convention)
 
 
-def compare_study(study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = CONVENTION) -> Comparison:
+def compare_study(
+    study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = REPORT_CONVENTION
+) -> Comparison:
     """Compare the labels of a study that `gather` has checked."""
     sweeps = tuple(_sweep(label, runs) for label, runs in study.sweep.items())
     costs = _search_costs(study, sweeps)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from logclock.analysis.compute import CONVENTION, CONVENTION_BESIDE, compute_per_token, total_compute
+from logclock.analysis.compute import CONVENTION, REPORT_CONVENTION, compute_per_token, total_compute
 from logclock.analysis.ladder_multipliers import size_multipliers, size_trends
 from logclock.analysis.ladder_result import (
     LadderCell,
@@ -98,7 +98,7 @@ def analyse_ladder(
     track: str = "tuned",
     form: Form | None = None,
     forms: Sequence[Form] = tuple(FORMS),
-    convention: str = CONVENTION,
+    convention: str = REPORT_CONVENTION,
     minimum_effect: float = MINIMUM_EFFECT,
     confidence: float = 0.9,
     num_samples: int = NUM_SAMPLES,
@@ -154,6 +154,7 @@ def analyse_ladder(
     fits, hold_outs = _fits(
         _points(labels, cells, compute), forms, num_samples=num_samples, confidence=confidence, warnings=warnings
     )
+    warnings += _extended(multipliers)
     drawn = _chosen(form, fits)
     if drawn is not None:
         warnings += _lack_of_fit(fits[drawn])
@@ -311,9 +312,22 @@ def _multipliers(
     return found
 
 
+def _extended(multipliers: Mapping[str, Mapping[str, LadderMultiplier]]) -> list[str]:
+    """Say which multipliers rest on the baseline's line beyond its runs."""
+    by_size: dict[str, list[str]] = {}
+    for label, found in multipliers.items():
+        for size, one in found.items():
+            if one.is_extended:
+                by_size.setdefault(size, []).append(label)
+    return [
+        f"Size {size}: the baseline's line is extended beyond its runs for the multipliers of {', '.join(labels)}."
+        for size, labels in by_size.items()
+    ]
+
+
 def _convention_beside(convention: str, records: Sequence[RunRecord]) -> str | None:
     """Return the second convention of a report: the study's, or the other one if that is the first."""
-    beside = CONVENTION_BESIDE if convention != CONVENTION_BESIDE else CONVENTION
+    beside = CONVENTION if convention != CONVENTION else REPORT_CONVENTION
     return beside if all(beside in record.model for record in records) else None
 
 

@@ -79,8 +79,8 @@ class LadderMultiplier:
     value: float
     interval: tuple[float, float] | None
     by_seed: Mapping[int, float]
-    is_extended: bool
-    uncertainty: Uncertainty | None
+    is_extended: bool = False
+    uncertainty: Uncertainty | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

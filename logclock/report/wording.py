@@ -1,6 +1,7 @@
 """What does a comparison say in plain words, and how far can it be trusted?"""
 
 from logclock.analysis import Comparison, Row
+from logclock.analysis.compute import CONVENTION
 from logclock.analysis.efficiency import LIMITS
 
 __all__ = ["default_title", "headline", "methods"]
@@ -39,18 +40,36 @@ def methods(comparison: Comparison) -> tuple[str, ...]:
         "Final loss is the cross-entropy on the fixed validation set after the last step, in nats per token, as a "
         "mean over the finished runs; sd is the sample standard deviation over seeds.",
         "Differences are taken seed by seed against the baseline, which shares initial weights and data order. "
-        "Brackets hold the 95 % Student t interval of their mean. A difference is called better or worse only if the "
-        f"interval excludes zero and the mean is at least {comparison.minimum_effect:g} nats; otherwise it reads 'no "
-        "difference', which means that none was shown."
-        + (" Intervals are not widened for comparing several optimizers at once." if len(comparison.rows) > 2 else ""),
+        "Brackets hold 95 % intervals of their mean, each taken by itself, made of the spread over seeds (Student t, "
+        "with the larger of the optimizer's own spread and the mean spread of all, so that no lucky one claims much), "
+        + _search(comparison)
+        + (
+            f", and the finite validation set ({comparison.sampling_error:.4f} nats)"
+            if comparison.sampling_error
+            else ", without the finite validation set, whose size the records do not say"
+        )
+        + "; half-widths add up in squares. A difference is called better or worse only if p, adjusted by Holm for the "
+        f"number of optimizers, is at most 0.05 and the mean is at least {comparison.minimum_effect:g} nats; otherwise "
+        "it reads 'no difference', which means that none was shown.",
         "The compute multiplier is the baseline's compute at equal loss divided by the optimizer's: where the "
         "optimizer's validation curve first crosses the baseline's final loss, or, if it never does, where the "
         "baseline's curve crosses the optimizer's (values below 1). Between evaluations the loss is linear in "
-        f"ln(compute); compute is counted by the convention {comparison.convention}.",
+        f"ln(compute); compute is counted by the convention {comparison.convention}. All runs have one model, so that "
+        f"every convention gives the same multiplier, {CONVENTION} of the log-time study too.",
         LIMITS,
         ("Learning rates were chosen on the validation set that is reported here. " if comparison.sweeps else "")
         + "Results at one model size and one number of steps need not carry over to others.",
     )
+
+
+def _search(comparison: Comparison) -> str:
+    """Say whether the choice of learning rates is in the intervals."""
+    costs = [row.search_cost for row in comparison.rows]
+    if any(cost is None for cost in costs):
+        return "without what the choice of learning rates cost, which two trials do not show"
+    if not any(costs):
+        return "with learning rates taken as given, whatever choosing them cost"
+    return "what the choice of both learning rates may have cost (the height of each over the optimum of its parabola)"
 
 
 def _rank(row: Row) -> tuple[bool, float, str]:
