@@ -170,7 +170,7 @@ def calibrate(
     num_seeds: int = 3,
     num_optimizers: int = 5,
     effect: float = 0.03,
-    sampling_error: float = 0.004,
+    sampling_error: float = 0.0044,
     kinds: Sequence[str] = tuple(KINDS),
     seed: int = 0,
 ) -> Calibration:

@@ -20,7 +20,17 @@ from logclock.analysis.study import OPTIMIZERS, Study, differing_paths, gather, 
 from logclock.analysis.validation import sampling_error
 from logclock.records import RunRecord
 
-__all__ = ["Comparison", "Row", "Run", "Sweep", "SweepPoint", "compare", "compare_study"]
+__all__ = [
+    "Comparison",
+    "Row",
+    "Run",
+    "Sweep",
+    "SweepPoint",
+    "compare",
+    "compare_study",
+    "edge_warnings",
+    "sweep_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -226,7 +236,7 @@ def compare_study(
     study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = REPORT_CONVENTION
 ) -> Comparison:
     """Compare the labels of a study that `gather` has checked."""
-    sweeps = tuple(_sweep(label, runs) for label, runs in study.sweep.items())
+    sweeps = tuple(sweep_of(label, runs) for label, runs in study.sweep.items())
     costs = _search_costs(study, sweeps)
     sampling = sampling_error(record for runs in study.main.values() for record in runs)
     differences = _differences(study, minimum_effect, costs, sampling)
@@ -314,7 +324,8 @@ def _run(record: RunRecord, *, multiplier: Multiplier | None = None) -> Run:
     )
 
 
-def _sweep(label: str, records: Sequence[RunRecord]) -> Sweep:
+def sweep_of(label: str, records: Sequence[RunRecord]) -> Sweep:
+    """Return what the runs of one label's search say."""
     by_lr: dict[float, list[Run]] = {}
     for record in sorted(records, key=lambda record: (peak_lr(record), record.seed)):
         by_lr.setdefault(peak_lr(record), []).append(_run(record))
@@ -382,6 +393,19 @@ def _sweep_warnings(study: Study, rows: Sequence[Row], sweeps: Sequence[Sweep]) 
     if len(set(budgets.values())) > 1:
         counts = ", ".join(f"{label} {count}" for label, count in budgets.items())
         warnings.append(f"Unequal sweep budgets: {counts} runs. The optimizer with more runs had better chances.")
+    warnings += edge_warnings(sweeps)
+    used = {row.label: row.peak_lr for row in rows}
+    warnings += [
+        f"{sweep.label}: the main runs used learning rate {used[sweep.label]:g}, the sweep's best is {sweep.best_lr:g}."
+        for sweep in sweeps
+        if sweep.best_lr is not None and not math.isclose(used.get(sweep.label, sweep.best_lr), sweep.best_lr)
+    ]
+    return warnings
+
+
+def edge_warnings(sweeps: Sequence[Sweep]) -> list[str]:
+    """Say which sweeps found nothing, or their best at the edge of what they tried."""
+    warnings = []
     for sweep in sweeps:
         if sweep.best_lr is None:
             warnings.append(f"{sweep.label}: no run of the sweep finished.")
@@ -390,12 +414,6 @@ def _sweep_warnings(study: Study, rows: Sequence[Row], sweeps: Sequence[Sweep]) 
                 f"{sweep.label}: the best learning rate, {sweep.best_lr:g}, is at the edge of those tried; "
                 "a better one may lie beyond."
             )
-    used = {row.label: row.peak_lr for row in rows}
-    warnings += [
-        f"{sweep.label}: the main runs used learning rate {used[sweep.label]:g}, the sweep's best is {sweep.best_lr:g}."
-        for sweep in sweeps
-        if sweep.best_lr is not None and not math.isclose(used.get(sweep.label, sweep.best_lr), sweep.best_lr)
-    ]
     return warnings
 
 

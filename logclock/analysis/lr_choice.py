@@ -5,11 +5,16 @@ import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from logclock.analysis.lr_rules import LrTrial, parabola, trials_near_best
 
 __all__ = ["choice_costs"]
 
 Key = TypeVar("Key", bound=Hashable)
+
+FLANK = 0.05
+"""Nats above the best trial at which another counts half."""
 
 LEAST_SHARE = 0.2
 """Share of the usual curvature below which a search is taken to be noise that looks flat, or bent the wrong way."""
@@ -20,8 +25,10 @@ def choice_costs(searches: Mapping[Key, tuple[Sequence[LrTrial], float]]) -> dic
 
     Every seed of a setting has the same learning rate, so the spread over seeds cannot show what a wrong one costs:
     L = L* + k (x - x*)^2 in x = ln lr, fitted by least squares to the trials within a factor 4 of the best, says
-    k (x_chosen - x*)^2. Its square is taken as a variance that the choice adds (`Uncertainty.search`): two optimizers
-    searched alike pay about as much, and which of them paid more is unknown.
+    k (x_chosen - x*)^2. A trial that ends e above the best weighs 1 / (1 + (e / 0.05)^2), because a rate on the flank,
+    where the loss is no parabola, says little about the bottom. The square of the cost is taken as a variance that the
+    choice adds (`Uncertainty.search`): two optimizers searched alike pay about as much, and which of them paid more is
+    unknown.
 
     Where k is below a fifth of the median over all searches given, that fifth stands for it; where fewer than three
     learning rates are in reach, the median. The optimum is taken to lie no further off than the next learning rate
@@ -35,7 +42,11 @@ def choice_costs(searches: Mapping[Key, tuple[Sequence[LrTrial], float]]) -> dic
         None where two ran and no other search knows a curvature.
     """
     near = {key: trials_near_best(trials) for key, (trials, _) in searches.items()}
-    fitted = {key: parabola(points)[2] for key, points in near.items() if len({lr for lr, _ in points}) > 2}
+    fitted = {
+        key: parabola(points, weights=_weights(points))[2]
+        for key, points in near.items()
+        if len({lr for lr, _ in points}) > 2
+    }
     usual = max(statistics.median(fitted.values()), 0.0) if fitted else None
     costs: dict[Key, float | None] = {}
     for key, (_, chosen) in searches.items():
@@ -50,11 +61,18 @@ def choice_costs(searches: Mapping[Key, tuple[Sequence[LrTrial], float]]) -> dic
     return costs
 
 
+def _weights(points: Sequence[tuple[float, float]]) -> list[float]:
+    """Return how much each trial says about the bottom; the best is the first."""
+    return [1 / (1 + ((loss - points[0][1]) / FLANK) ** 2) for _, loss in points]
+
+
 def _cost(points: Sequence[tuple[float, float]], chosen: float, curvature: float) -> float:
     """Return k d^2, with the optimum from the line through L - k x^2, whose slope is -2 k x*."""
-    x = [math.log(lr / chosen) for lr, _ in points]
-    straight = [loss - curvature * at**2 for at, (_, loss) in zip(x, points, strict=True)]
-    slope, _ = statistics.linear_regression(x, straight)
+    x = np.log([lr / chosen for lr, _ in points])
+    straight = np.array([loss for _, loss in points]) - curvature * x**2
+    weights = np.array(_weights(points))
+    x = x - np.average(x, weights=weights)
+    slope = float((weights * x * straight).sum() / (weights * x**2).sum())
     rates = [lr for lr, _ in points]
     below = max((lr for lr in rates if lr < chosen * 0.999), default=None)
     above = min((lr for lr in rates if lr > chosen * 1.001), default=None)

@@ -243,11 +243,14 @@ def trials_near_best(trials: Sequence[LrTrial], *, window: float = WINDOW) -> li
     return [(lr, loss) for loss, lr in finished if abs(math.log(lr / finished[0][1])) <= reach]
 
 
-def parabola(points: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+def parabola(
+    points: Sequence[tuple[float, float]], *, weights: Sequence[float] | None = None
+) -> tuple[float, float, float]:
     """Return c0, c1, c2 of L = c0 + c1 x + c2 x^2, x = ln(lr / the first lr), by least squares."""
     x = np.log([lr / points[0][0] for lr, _ in points])
     design = np.stack([np.ones_like(x), x, x * x], axis=1)
-    c0, c1, c2 = np.linalg.solve(design.T @ design, design.T @ np.array([loss for _, loss in points]))
+    weighted = design if weights is None else design * np.array(weights)[:, None]
+    c0, c1, c2 = np.linalg.solve(weighted.T @ design, weighted.T @ np.array([loss for _, loss in points]))
     return float(c0), float(c1), float(c2)
 
 

@@ -13,6 +13,9 @@ Key = TypeVar("Key", bound=Hashable)
 ODD = 0.1
 """Chance of calling a spread odd that is not; an odd one is taken as it is, with its own few degrees of freedom."""
 
+WILD = 0.01
+"""The same for a spread that is left out of the mean of all."""
+
 DIGITS = 6
 """Significant digits that bounds of a bootstrap keep: fewer than processors agree in, more than anyone reads."""
 
@@ -100,24 +103,37 @@ def moderated(spreads: Mapping[Key, tuple[float, int]], *, share_baseline: bool)
     """Return variances and degrees of freedom in which no lucky spread of two or three pairs narrows an interval.
 
     The variance of each is the larger of its own and the mean of all. It has the degrees of freedom of all, unless an
-    F test finds it larger than the mean (p < 0.1); then its own.
+    F test finds it larger than the mean (p < 0.1); then its own. One that is far above the mean of the others (p <
+    0.01) is left out of the mean.
 
     Args:
         spreads: Sample variance of paired differences and its degrees of freedom, one or more.
         share_baseline: Whether all are differences to the same runs. Their variances then correlate by a quarter, and
             m of them have the degrees of freedom of m / (1 + (m - 1) / 4).
     """
-    known = {key: (variance, freedom) for key, (variance, freedom) in spreads.items() if freedom > 0}
-    freedom_of_all = sum(freedom for _, freedom in known.values())
-    if not freedom_of_all:
+    known = {key: spread for key, spread in spreads.items() if spread[1] > 0}
+    while len(known) > 1:
+        largest = max(known, key=lambda key: known[key][0])
+        others = {key: spread for key, spread in known.items() if key != largest}
+        mean, freedom = _pooled(list(others.values()), share_baseline)
+        if known[largest][0] <= mean * f_quantile(1 - WILD, known[largest][1], freedom):
+            break
+        known = others
+    if not known:
         return {}
-    mean = sum(variance * freedom for variance, freedom in known.values()) / freedom_of_all
-    shared: float = freedom_of_all / (1 + (len(known) - 1) / 4) if share_baseline else freedom_of_all
+    mean, shared = _pooled(list(known.values()), share_baseline)
     found = {}
-    for key, (variance, freedom) in spreads.items():
-        is_odd = freedom > 0 and variance > mean * f_quantile(1 - ODD, freedom, shared)
-        found[key] = max(variance, mean) if freedom else mean, float(freedom) if is_odd else shared
+    for key, (variance, own) in spreads.items():
+        is_odd = own > 0 and variance > mean * f_quantile(1 - ODD, own, shared)
+        found[key] = max(variance, mean) if own else mean, float(own) if is_odd else shared
     return found
+
+
+def _pooled(spreads: Sequence[tuple[float, int]], share_baseline: bool) -> tuple[float, float]:
+    """Return the mean variance and its degrees of freedom."""
+    freedom = sum(own for _, own in spreads)
+    mean = sum(variance * own for variance, own in spreads) / freedom
+    return mean, freedom / (1 + (len(spreads) - 1) / 4) if share_baseline else float(freedom)
 
 
 def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:

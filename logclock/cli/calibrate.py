@@ -23,7 +23,7 @@ def calibrate(
     sizes: int = 5,
     optimizers: int = 5,
     effect: float = 0.03,
-    sampling_error: float = 0.004,
+    sampling_error: float = 0.0044,
     noise: float = 1.0,
     curvature: float = 1.0,
     seed: int = 0,

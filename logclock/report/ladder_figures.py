@@ -47,8 +47,9 @@ def efficiency_drawing(result: LadderResult) -> Drawing:
         legend(axes)
         note = (
             "Left axis: the baseline's compute at equal loss over the optimizer's compute; right axis: final loss. "
-            "Points are finished runs at the best setting of each size, read between the baseline's points, ringed where "
-            f"its line is extended; bars hold the {100 * result.confidence:g} % interval, set a little aside of each other."
+            "Points are finished runs at the best setting of each size, read between the baseline's points, with a "
+            f"ring where its line is extended; bars hold the {100 * result.confidence:g} % interval, set a little "
+            "aside of each other."
         )
         if is_cut:
             note += " A triangle marks a bar that goes on beyond it; the table has its end."

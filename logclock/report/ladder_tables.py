@@ -97,7 +97,7 @@ def growth(result: LadderResult, label: str) -> str:
     measures = {"in nats": trends.nats, "as a multiplier": trends.multiplier}
     if all(trend is None for trend in measures.values()):
         return "too few sizes"
-    ways = {}
+    ways: dict[str, list[str]] = {}
     for measure, trend in measures.items():
         if trend is not None and trend.is_shown:
             ways.setdefault("grows" if trend.slope > 0 else "falls", []).append(measure)

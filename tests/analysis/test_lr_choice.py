@@ -51,3 +51,10 @@ def test_diverged_and_far_trials_say_nothing_about_the_bottom():
     trials = [*bowl(1.2e-3, 5e-4, 1e-3, 2e-3), LrTrial(lr=8e-3, loss=9.0), LrTrial(lr=4e-3, loss=None)]
 
     assert choice_costs({"a": (trials, 1e-3)})["a"] == pytest.approx(0.1 * math.log(1.2) ** 2)
+
+
+def test_a_rate_on_a_cliff_does_not_move_the_bottom():
+    trials = [*bowl(1.2e-3, 2.5e-4, 5e-4, 1e-3, curvature=0.02), LrTrial(lr=2e-3, loss=3.9)]
+
+    # without its weight the cliff would put the optimum a factor 1.4 lower, at a cost of 0.05 nats
+    assert choice_costs({"a": (trials, 1e-3)})["a"] < 0.004

@@ -167,7 +167,7 @@ def test_p_is_where_the_interval_touches_zero():
 
     found = paired_difference(losses, baseline, search_error=0.004)
 
-    low, high = found.uncertainty.interval(found.mean, 1 - found.p_value)
+    _, high = found.uncertainty.interval(found.mean, 1 - found.p_value)
     assert high == pytest.approx(0.0, abs=1e-6)
     # without the shared error p is that of Student's t
     plain = paired_difference(losses, baseline)
