@@ -24,14 +24,14 @@ def choice_costs(searches: Mapping[Key, tuple[Sequence[LrTrial], float]]) -> dic
     """Return by how much each chosen learning rate ends above the optimum of its parabola, in nats.
 
     Every seed of a setting has the same learning rate, so the spread over seeds cannot show what a wrong one costs:
-    L = L* + k (x - x*)^2 in x = ln lr, fitted by least squares to the trials within a factor 4 of the best, says
-    k (x_chosen - x*)^2. A trial that ends e above the best weighs 1 / (1 + (e / 0.05)^2), because a rate on the flank,
-    where the loss is no parabola, says little about the bottom. The square of the cost is taken as a variance that the
-    choice adds (`Uncertainty.search`): two optimizers searched alike pay about as much, and which of them paid more is
-    unknown.
+    L = L* + k (x - x*)^2 in x = ln lr, fitted by least squares to the trials within a factor 4 of the best (of a
+    coarser grid, to the nearest two), says k (x_chosen - x*)^2. A trial that ends e above the best weighs
+    1 / (1 + (e / 0.05)^2), because a rate on the flank, where the loss is no parabola, says little about the bottom.
+    The square of the cost is taken as a variance that the choice adds (`Uncertainty.search`): two optimizers searched
+    alike pay about as much, and which of them paid more is unknown.
 
     Where k is below a fifth of the median over all searches given, that fifth stands for it; where fewer than three
-    learning rates are in reach, the median. The optimum is taken to lie no further off than the next learning rate
+    learning rates ran, the median. The optimum is taken to lie no further off than the next learning rate
     that was tried.
 
     Args:
@@ -41,7 +41,7 @@ def choice_costs(searches: Mapping[Key, tuple[Sequence[LrTrial], float]]) -> dic
         The cost, by the same keys: 0.0 where only one learning rate ran, which then was given rather than chosen, and
         None where two ran and no other search knows a curvature.
     """
-    near = {key: trials_near_best(trials) for key, (trials, _) in searches.items()}
+    near = {key: _near_best(trials) for key, (trials, _) in searches.items()}
     fitted = {
         key: parabola(points, weights=_weights(points))[2]
         for key, points in near.items()
@@ -59,6 +59,16 @@ def choice_costs(searches: Mapping[Key, tuple[Sequence[LrTrial], float]]) -> dic
             curvature = max(fitted.get(key, usual), LEAST_SHARE * usual)
             costs[key] = _cost(near[key], chosen, curvature) if curvature else 0.0
     return costs
+
+
+def _near_best(trials: Sequence[LrTrial]) -> list[tuple[float, float]]:
+    """Return the trials within a factor 4 of the best, or of a coarser grid the three learning rates nearest to it."""
+    inside = trials_near_best(trials)
+    if len({lr for lr, _ in inside}) > 2:
+        return inside
+    every = trials_near_best(trials, window=math.inf)
+    nearest = sorted({lr for lr, _ in every}, key=lambda lr: abs(math.log(lr / every[0][0])))[:3] if every else []
+    return [point for point in every if point[0] in nearest]
 
 
 def _weights(points: Sequence[tuple[float, float]]) -> list[float]:

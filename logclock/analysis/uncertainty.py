@@ -13,8 +13,8 @@ Key = TypeVar("Key", bound=Hashable)
 ODD = 0.1
 """Chance of calling a spread odd that is not; an odd one is taken as it is, with its own few degrees of freedom."""
 
-WILD = 0.01
-"""The same for a spread that is left out of the mean of all."""
+WILD = 0.05
+"""The same for any spread of an experiment, of those that are left out of the mean of all."""
 
 DIGITS = 6
 """Significant digits that bounds of a bootstrap keep: fewer than processors agree in, more than anyone reads."""
@@ -103,8 +103,9 @@ def moderated(spreads: Mapping[Key, tuple[float, int]], *, share_baseline: bool)
     """Return variances and degrees of freedom in which no lucky spread of two or three pairs narrows an interval.
 
     The variance of each is the larger of its own and the mean of all. It has the degrees of freedom of all, unless an
-    F test finds it larger than the mean (p < 0.1); then its own. One that is far above the mean of the others (p <
-    0.01) is left out of the mean.
+    F test finds it larger than the mean (p < 0.1); then its own. Among the arms of one experiment, whose noise is alike
+    but for an arm that hardly trains, one far above the mean of the others (p < 0.05, Bonferroni over the arms) is left
+    out of the mean; sizes differ in noise anyhow, and none is left out.
 
     Args:
         spreads: Sample variance of paired differences and its degrees of freedom, one or more.
@@ -112,11 +113,11 @@ def moderated(spreads: Mapping[Key, tuple[float, int]], *, share_baseline: bool)
             m of them have the degrees of freedom of m / (1 + (m - 1) / 4).
     """
     known = {key: spread for key, spread in spreads.items() if spread[1] > 0}
-    while len(known) > 1:
+    while share_baseline and len(known) > 1:
         largest = max(known, key=lambda key: known[key][0])
         others = {key: spread for key, spread in known.items() if key != largest}
         mean, freedom = _pooled(list(others.values()), share_baseline)
-        if known[largest][0] <= mean * f_quantile(1 - WILD, known[largest][1], freedom):
+        if known[largest][0] <= mean * f_quantile(1 - WILD / len(known), known[largest][1], freedom):
             break
         known = others
     if not known:

@@ -56,5 +56,11 @@ def test_diverged_and_far_trials_say_nothing_about_the_bottom():
 def test_a_rate_on_a_cliff_does_not_move_the_bottom():
     trials = [*bowl(1.2e-3, 2.5e-4, 5e-4, 1e-3, curvature=0.02), LrTrial(lr=2e-3, loss=3.9)]
 
-    # without its weight the cliff would put the optimum a factor 1.4 lower, at a cost of 0.05 nats
-    assert choice_costs({"a": (trials, 1e-3)})["a"] < 0.004
+    # with a full weight the cliff would move the optimum by as far as it may be, a factor 2, at k = 0.5 and 0.24 nats
+    assert choice_costs({"a": (trials, 1e-3)})["a"] < 0.01
+
+
+def test_a_coarse_grid_is_judged_by_the_nearest_rates():
+    coarse = bowl(1.5e-3, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, curvature=0.002)
+
+    assert choice_costs({"a": (coarse, 1e-3)})["a"] == pytest.approx(0.002 * math.log(1.5) ** 2)

@@ -63,19 +63,22 @@ def test_a_weighted_sum_has_the_degrees_of_freedom_of_welch_and_satterthwaite():
 
 
 def test_an_odd_spread_keeps_its_own_degrees_of_freedom():
-    found = moderated({name: (1.0, 2) for name in "abcde"} | {"odd": (7.0, 2)}, share_baseline=False)
+    found = moderated(dict.fromkeys("abcde", (1.0, 2)) | {"odd": (7.0, 2)}, share_baseline=False)
 
     # mean 2 with 12 degrees; 7 is 3.5 times that, above the 90 % quantile 2.81 of F(2, 12)
     assert found["odd"] == (7.0, 2.0)
     assert found["a"] == (2.0, 12.0)
 
 
-def test_a_wild_spread_does_not_widen_the_intervals_of_the_others():
-    found = moderated({"a": (1.0, 2), "b": (1.0, 2), "c": (1.0, 2), "wild": (100.0, 2)}, share_baseline=False)
+def test_a_wild_arm_does_not_widen_the_intervals_of_the_others():
+    spreads = {"a": (1.0, 2), "b": (1.0, 2), "c": (1.0, 2), "wild": (100.0, 2)}
 
-    # 100 times the mean of the others, where the 99 % quantile of F(2, 6) is 10.9
-    assert found["wild"] == (100.0, 2.0)
-    assert found["a"] == (1.0, 6.0)
+    arms, sizes = moderated(spreads, share_baseline=True), moderated(spreads, share_baseline=False)
+
+    # three arms with one baseline: 6 / (1 + 2 / 4) = 4 degrees; 100 is far above the 98.75 % quantile of F(2, 4), 17
+    assert arms["wild"] == (100.0, 2.0)
+    assert arms["a"] == (1.0, 4.0)
+    assert sizes["a"] == (25.75, 8.0)
 
 
 def test_one_spread_is_taken_as_it_is_and_single_runs_as_the_others():
