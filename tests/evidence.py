@@ -100,7 +100,7 @@ def search_costs(cells):
 @functools.cache
 def _t_table(freedom):
     """Return x and the distribution function of Student's t, by summing up its density."""
-    x = np.sinh(np.linspace(0, 16, 200_001))
+    x = np.sinh(np.linspace(0, 16, 20_001))
     density = (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
     steps = np.diff(x) * (density[1:] + density[:-1]) / 2
     mass = np.concatenate([[0.0], np.cumsum(steps)])
@@ -116,11 +116,15 @@ def z_quantile(probability):
     return t_quantile(probability, 1e7)
 
 
-def f_exceeds(ratio, n, m, chance, draws=200_000):
-    """Return whether a ratio of variances is larger than chance allows, by simulation."""
+@functools.cache
+def f_quantile(n, m, chance, draws=200_000):
+    """Return the ratio of two variances that chance exceeds that often, by simulation."""
     generator = np.random.default_rng(0)
-    simulated = generator.chisquare(n, draws) / n / (generator.chisquare(m, draws) / m)
-    return bool((simulated >= ratio).mean() < chance)
+    return float(np.quantile(generator.chisquare(n, draws) / n / (generator.chisquare(m, draws) / m), 1 - chance))
+
+
+def f_exceeds(ratio, n, m, chance):
+    return ratio > f_quantile(n, m, round(chance, 9))
 
 
 def half_width(error, confidence):
@@ -131,7 +135,7 @@ def half_width(error, confidence):
 
 def p_value(mean, error):
     low, high = 1e-9, 1 - 1e-9
-    for _ in range(60):
+    for _ in range(40):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if abs(mean) > half_width(error, 1 - middle) else (middle, high)
     return high
@@ -213,7 +217,7 @@ class Ladder:
                 self.size_error[label, s] = max(variance[s], mean) / 3, 2 if is_odd else 10, shared
                 self.own[label, s] = variance[s] / 3, search[s], noise
             self.mean[label] = float(np.mean([p.mean() for p in found.values()]))
-            self.error[label] = self._combined(label, {s: 0.2 for s in SIZES})
+            self.error[label] = self._combined(label, dict.fromkeys(SIZES, 0.2))
         self.adjusted = holm({label: p_value(self.mean[label], self.error[label]) for label in self.labels})
         self.size_adjusted = holm({key: p_value(self.by_size[key], self.size_error[key]) for key in self.by_size})
 
@@ -223,7 +227,9 @@ class Ladder:
         seeds = [factor[s] ** 2 * self.own[label, s][0] for s in weights]
         freedom = sum(seeds) ** 2 / sum(part**2 / 2 for part in seeds)
         search = sum(factor[s] ** 2 * self.own[label, s][1] for s in weights)
-        common = sum(w * (abs(scale[s]) if scale else 1.0) * math.sqrt(self.own[label, s][2]) for s, w in weights.items())
+        common = sum(
+            w * (abs(scale[s]) if scale else 1.0) * math.sqrt(self.own[label, s][2]) for s, w in weights.items()
+        )
         return sum(seeds), freedom, search + common**2
 
     def interval(self, label, size=None, confidence=0.95):
@@ -240,7 +246,9 @@ class Ladder:
         return record["train"]["tokens"][-1] * record["model"][f"compute_{convention}_per_token"]
 
     def params(self, size):
-        return next(r for r in ledger("2026-11-24-ladder") if r["tags"]["size"] == size)["model"]["non_embedding_params"]
+        return next(r for r in ledger("2026-11-24-ladder") if r["tags"]["size"] == size)["model"][
+            "non_embedding_params"
+        ]
 
     def multiplier(self, label, size, convention="6d", shift=0.0):
         x = np.log([self.compute(s, convention) for s in SIZES])
@@ -307,7 +315,11 @@ def along_the_run(record, baseline):
 
 
 def main_runs(name, label):
-    return {r["seed"]: r for r in ledger(name) if r["label"] == label and "main" in r["tags"].get("phase", "main").split(",")}
+    return {
+        r["seed"]: r
+        for r in ledger(name)
+        if r["label"] == label and "main" in r["tags"].get("phase", "main").split(",")
+    }
 
 
 def multipliers(name, label, baseline):
@@ -327,3 +339,19 @@ def horizon_multipliers(label):
         reached = tokens[i] + (target - y[i]) * (tokens[i + 1] - tokens[i]) / (y[i + 1] - y[i])
         found.append(math.exp(reached - at))
     return found
+
+
+def overtraining(label):
+    """Return p of f_adamw = factor f^p, with AdamW's law L = a f^-b + floor through the ends of its four horizons."""
+    names = [f"{ABLATIONS}/horizon-{ratio}" for ratio in (5, 20, 80, 160)]
+    x = np.log([main_runs(name, "adamw")[0]["train"]["tokens"][-1] for name in names])
+    theirs, ours = (np.array([np.mean(list(arms(n)[who][2].values())) for n in names]) for who in ("adamw", label))
+    floors = np.linspace(0.0, min(theirs.min(), ours.min()) - 1e-3, 20_001)
+    lines = [np.polyfit(x, np.log(theirs - floor), 1) for floor in floors]
+    misfits = [
+        np.square(np.log(np.exp(np.polyval(line, x)) + floor) - np.log(theirs)).sum()
+        for line, floor in zip(lines, floors, strict=True)
+    ]
+    at = int(np.argmin(misfits))
+    slope, intercept = lines[at]
+    return float(np.polyfit(x, (np.log(ours - floors[at]) - intercept) / slope, 1)[0])

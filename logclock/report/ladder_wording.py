@@ -4,6 +4,7 @@ from logclock.analysis import CONVENTIONS, LadderResult
 from logclock.analysis.lr_rules import EXPONENTS as LR_EXPONENTS
 from logclock.analysis.scaling import EXPONENTS
 from logclock.report.ladder_tables import growth
+from logclock.report.wording import corrected
 
 __all__ = ["ladder_headline", "ladder_methods", "ladder_setting", "ladder_title"]
 
@@ -117,7 +118,7 @@ def _clause(result: LadderResult, label: str, *, is_first: bool) -> str:
     bounds = f"{low:.4f} to {high:.4f}" if low > 0 else f"{low:+.4f} to {high:+.4f}"
     evidence = (f"{100 * difference.confidence:g} % interval " if is_first else "") + bounds
     if difference.verdict == "no difference":
-        return f"{label} shows no difference to {result.baseline}{where} ({size}, {evidence})"
+        return f"{label} shows no difference to {result.baseline}{where} ({size}, {evidence}{corrected(difference)})"
     verb = "beats" if difference.verdict == "better" else "loses to"
     margin = f"{abs(difference.mean):.4f} nats{where} ({evidence})"
     return f"{label} {verb} {result.baseline} by {margin}{_growth(result, label)}"

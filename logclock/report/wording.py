@@ -1,10 +1,11 @@
 """What does a comparison say in plain words, and how far can it be trusted?"""
 
-from logclock.analysis import Comparison, Row
+from logclock.analysis import Comparison, Difference, PooledDifference, Row
 from logclock.analysis.compute import CONVENTION
 from logclock.analysis.efficiency import LIMITS
+from logclock.report.tables import p_value
 
-__all__ = ["default_title", "headline", "methods"]
+__all__ = ["corrected", "default_title", "headline", "methods"]
 
 SHOWN = 3
 
@@ -72,6 +73,14 @@ def _search(comparison: Comparison) -> str:
     return "what the choice of both learning rates may have cost (the height of each over the optimum of its parabola)"
 
 
+def corrected(difference: Difference | PooledDifference) -> str:
+    """Say p where the interval alone would give a verdict and p, corrected for what was judged with it, does not."""
+    interval, p = difference.interval, difference.adjusted_p
+    if interval is None or p is None or interval[0] <= 0 <= interval[1] or p <= 1 - difference.confidence:
+        return ""
+    return f", p = {p_value(p)} among all judged together"
+
+
 def _rank(row: Row) -> tuple[bool, float, str]:
     mean = row.difference.mean if row.difference else None
     return (mean is None, mean or 0.0, row.label)
@@ -99,7 +108,7 @@ def _clause(row: Row, baseline: Row, *, is_first: bool) -> str:
     elif difference.verdict == "worse":
         verb = "loses to"
     elif difference.verdict == "no difference":
-        return f"{row.label} shows no difference to {baseline.label} ({size}, {evidence}){gone}"
+        return f"{row.label} shows no difference to {baseline.label} ({size}, {evidence}{corrected(difference)}){gone}"
     else:
         compared = f"ended {size} {baseline.label} ({evidence})"
         return f"{row.label} {compared}{_compute(row, baseline, is_first)}{gone}"
