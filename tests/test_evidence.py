@@ -351,7 +351,8 @@ def phrases_of_claims():
         8: (
             [
                 f"{gain(over(), dana)} below AdamW",
-                f"{growth:.3f} nats ({span(*growth_ends)}) per e-fold of the parameters (Holm's p = {power(nats[dana])})",
+                f"{growth:.3f} nats ({span(*growth_ends)}) per e-fold of the parameters "
+                f"(Holm's p = {power(nats[dana])})",
                 factors(dana),
                 f"({level.mean[dana]:.3f} nats, {span(*level.interval(dana))})",
                 f"{np.mean(demo):.2f} along the run ({min(demo):.2f} to {max(demo):.2f} over seeds)",
