@@ -28,9 +28,11 @@ def sampling_error(records: Iterable[RunRecord]) -> float:
 
 
 def validation_tokens(record: RunRecord) -> int | None:
-    """Return on how many tokens a run was evaluated, or None if its configuration does not say."""
+    """Return on how many tokens a run was evaluated, or None if its record does not say."""
     evaluation, data = record.config.get("evaluation"), record.config.get("data")
     if not isinstance(evaluation, Mapping) or not isinstance(data, Mapping):
         return None
-    parts: list[Any] = [evaluation.get("batches"), evaluation.get("batch_size"), data.get("sequence_length")]
+    if evaluation.get("batches") is None:  # all there are
+        return record.data.get("validation_tokens")
+    parts: list[Any] = [evaluation["batches"], evaluation.get("batch_size"), data.get("sequence_length")]
     return math.prod(parts) if all(isinstance(part, int) for part in parts) else None

@@ -19,7 +19,9 @@ def evaluated(record, **changes):
 def test_the_set_is_as_large_as_the_configuration_says(record):
     assert validation_tokens(evaluated(record())) == 16 * 32 * 64
     assert validation_tokens(record()) is None
-    assert validation_tokens(evaluated(record(), evaluation={"batches": None, "batch_size": 32})) is None
+    whole = evaluated(record(), evaluation={"batches": None, "batch_size": 32})
+    assert validation_tokens(whole) is None
+    assert validation_tokens(dataclasses.replace(whole, data={"validation_tokens": 141_033})) == 141_033
 
 
 def test_the_error_is_that_of_the_smallest_set(record):
