@@ -19,7 +19,9 @@ WILD = 0.05
 DIGITS = 6
 """Significant digits that bounds of a bootstrap keep: fewer than processors agree in, more than anyone reads."""
 
-SMALLEST_P, LARGEST_P = 1e-12, 1 - 1e-9
+SMALLEST_P, LARGEST_P = 1e-12, 1 - 1e-6
+"""Nearer to 1 scipy's quantiles of Student's t with 4 and 6 degrees of freedom are 0, which has no logarithm."""
+
 TOLERANCE = 1e-6
 """Of ln half-width, in the search for a p value."""
 
@@ -46,9 +48,12 @@ class Uncertainty:
         Each source has the half-width of its own distribution. One quantile for their sum, with degrees of freedom by
         Welch and Satterthwaite, is too narrow for two or three seeds.
         """
-        special, tail = _special(), (1 + confidence) / 2
-        square = special.stdtrit(self.degrees_of_freedom, tail) ** 2 * self.seeds
-        return math.sqrt(square + special.ndtri(tail) ** 2 * (self.search + self.sampling))
+        return self._half_width(1 - confidence)
+
+    def _half_width(self, p: float) -> float:
+        """Return the half-width of confidence 1 - p, from the small tails, which keep their digits."""
+        student, normal = _special().stdtrit(self.degrees_of_freedom, p / 2), _special().ndtri(p / 2)
+        return math.sqrt(student**2 * self.seeds + normal**2 * (self.search + self.sampling))
 
     def interval(self, estimate: float, confidence: float) -> tuple[float, float]:
         """Return the interval around an estimate."""
@@ -77,7 +82,7 @@ class Uncertainty:
         return math.exp(ln_p)
 
     def _log_half_width(self, ln_p: float) -> float:
-        width = self.half_width(1 - math.exp(ln_p))
+        width = self._half_width(math.exp(ln_p))
         return math.log(width) if width else -math.inf
 
 

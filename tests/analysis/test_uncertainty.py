@@ -24,7 +24,7 @@ def test_half_widths_of_independent_sources_add_in_squares():
 
 
 @pytest.mark.parametrize("estimate", [0.001, 0.5, 2.0, 7.0, 100.0])
-@pytest.mark.parametrize("freedom", [1, 2, 8.5])
+@pytest.mark.parametrize("freedom", [1, 2, 4, 6, 8.5])
 def test_p_of_seeds_alone_is_students(estimate, freedom):
     one = Uncertainty(seeds=1.0, degrees_of_freedom=freedom)
 
