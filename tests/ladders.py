@@ -30,6 +30,7 @@ class Invented:
     noise: float = 0.003
     curvature: float = 0.02
     draw: int = 0
+    is_grid_placed_at_random: bool = False
     laws: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=lambda: LAWS)
 
     def records(self, **changes):
@@ -46,13 +47,16 @@ class Invented:
 
     def true_loss(self, label, size):
         floor, coefficient, exponent, *_ = self.laws[label]
-        return floor + coefficient * (compute(size) / 1e12) ** -exponent
+        return floor + coefficient * (counted(size) / 1e12) ** -exponent
 
     def record(self, label, size, seed, factor, **changes):
         """Return one run; its noise depends on all that makes it."""
         random_seed = random.Random(f"{self.draw} {label} {size} {seed} {factor}")
         best_lr = self.laws[label][3] * (SIZES[size] / 1e5) ** self.laws[label][4]
-        lr = factor * best_lr * 1.15  # the grid misses the optimum by a little
+        missed = 1.15  # the grid misses the optimum by a little
+        if self.is_grid_placed_at_random:
+            missed = 2 ** random.Random(f"grid {self.draw} {label} {size}").uniform(-0.5, 0.5)
+        lr = factor * best_lr * missed
         loss = self.true_loss(label, size) + self.curvature * math.log(lr / best_lr) ** 2
         loss += random_seed.gauss(0, self.noise)
         tokens, params = num_tokens(size), SIZES[size]
@@ -116,4 +120,10 @@ def num_tokens(size):
 
 
 def compute(size):
+    """What the study counts: 6 P."""
     return 6.0 * SIZES[size] * num_tokens(size)
+
+
+def counted(size):
+    """What reports count: 6 P + 6 V d."""
+    return (6.0 * SIZES[size] + 6 * VOCABULARY * WIDTHS[size]) * num_tokens(size)

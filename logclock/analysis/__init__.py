@@ -20,8 +20,10 @@ from logclock.analysis.ladder_result import (
     LadderMultiplier,
     LadderResult,
     LadderSize,
+    LadderTrends,
     LadderTrial,
 )
+from logclock.analysis.lr_choice import choice_costs
 from logclock.analysis.lr_rules import LrCurvature, LrRule, LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
 from logclock.analysis.scaling import HoldOut, LackOfFit, Law, LawFit, Point, fit_laws, hold_out
 from logclock.analysis.significance import (
@@ -33,6 +35,8 @@ from logclock.analysis.significance import (
     t_interval,
 )
 from logclock.analysis.study import Study, gather
+from logclock.analysis.trends import Trend, trend
+from logclock.analysis.uncertainty import Uncertainty, holm
 
 __all__ = [
     "CONVENTIONS",
@@ -46,6 +50,7 @@ __all__ = [
     "LadderMultiplier",
     "LadderResult",
     "LadderSize",
+    "LadderTrends",
     "LadderTrial",
     "Law",
     "LawFit",
@@ -63,7 +68,10 @@ __all__ = [
     "Study",
     "Sweep",
     "SweepPoint",
+    "Trend",
+    "Uncertainty",
     "analyse_ladder",
+    "choice_costs",
     "compare",
     "compare_study",
     "compute_6d",
@@ -77,6 +85,7 @@ __all__ = [
     "gather",
     "gather_ladder",
     "hold_out",
+    "holm",
     "interpolated_multiplier",
     "lr_curvature",
     "multiplier_range",
@@ -85,4 +94,5 @@ __all__ = [
     "pooled_difference",
     "t_interval",
     "token_multiplier",
+    "trend",
 ]

@@ -5,13 +5,32 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from logclock.analysis.compute import CONVENTION
+from logclock.analysis.compute import REPORT_CONVENTION
 from logclock.analysis.efficiency import Multiplier, MultiplierRange, multiplier_range
-from logclock.analysis.significance import MINIMUM_EFFECT, Difference, paired_difference
+from logclock.analysis.lr_choice import choice_costs
+from logclock.analysis.lr_rules import LrTrial
+from logclock.analysis.significance import (
+    MINIMUM_EFFECT,
+    Difference,
+    jointly_judged,
+    paired_difference,
+    with_moderated_spreads,
+)
 from logclock.analysis.study import OPTIMIZERS, Study, differing_paths, gather, peak_lr, planned_steps
+from logclock.analysis.validation import sampling_error
 from logclock.records import RunRecord
 
-__all__ = ["Comparison", "Row", "Run", "Sweep", "SweepPoint", "compare", "compare_study"]
+__all__ = [
+    "Comparison",
+    "Row",
+    "Run",
+    "Sweep",
+    "SweepPoint",
+    "compare",
+    "compare_study",
+    "edge_warnings",
+    "sweep_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +73,10 @@ class Row:
         final_validation_loss: Mean over the finished runs, nats per token.
         loss_sd: Sample standard deviation over seeds; None below two finished runs.
         bits_per_byte: Mean over the finished runs.
-        difference: To the baseline; None for the baseline, and if one of them has no finished run.
+        difference: To the baseline; None for the baseline, and if one of them has no finished run. Verdicts are
+            adjusted (Holm) for all rows.
+        search_cost: What the choice of its learning rate may have cost in nats, see `choice_costs`; 0 if it was not
+            swept here, None if the sweep does not say.
         multiplier: Compute multiplier over the baseline; None in the same cases.
         peak_lr: The peak learning rate of all its runs.
         step_seconds: Median over the runs of their median step time; the other costs likewise.
@@ -71,6 +93,7 @@ class Row:
     loss_sd: float | None
     bits_per_byte: float | None
     difference: Difference | None
+    search_cost: float | None
     multiplier: MultiplierRange | None
     peak_lr: float
     step_seconds: float | None
@@ -161,6 +184,8 @@ class Comparison:
         rows: One per label, the baseline first, then in order of first appearance.
         sweeps: One per swept label; empty without a sweep.
         minimum_effect: Smallest loss difference that is called one, in nats.
+        sampling_error: Standard error of a difference from the finite validation set, in nats; 0 if its size is
+            unknown.
         convention: Key of `RunRecord.model` by which compute was counted.
         warnings: What makes the comparison less fair or less certain than it looks, in sentences.
     """
@@ -169,6 +194,7 @@ class Comparison:
     rows: tuple[Row, ...]
     sweeps: tuple[Sweep, ...]
     minimum_effect: float
+    sampling_error: float
     convention: str
     warnings: tuple[str, ...]
 
@@ -189,7 +215,7 @@ def compare(
     *,
     baseline: str | None = None,
     minimum_effect: float = MINIMUM_EFFECT,
-    convention: str = CONVENTION,
+    convention: str = REPORT_CONVENTION,
 ) -> Comparison:
     """Compare optimizers by their records.
 
@@ -206,41 +232,76 @@ def compare(
     return compare_study(study, minimum_effect=minimum_effect, convention=convention)
 
 
-def compare_study(study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = CONVENTION) -> Comparison:
+def compare_study(
+    study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = REPORT_CONVENTION
+) -> Comparison:
     """Compare the labels of a study that `gather` has checked."""
-    rows = tuple(_row(study, label, minimum_effect, convention) for label in study.main)
-    sweeps = tuple(_sweep(label, runs) for label, runs in study.sweep.items())
+    sweeps = tuple(sweep_of(label, runs) for label, runs in study.sweep.items())
+    costs = _search_costs(study, sweeps)
+    sampling = sampling_error(record for runs in study.main.values() for record in runs)
+    differences = _differences(study, minimum_effect, costs, sampling)
+    rows = tuple(_row(study, label, differences.get(label), costs.get(label, 0.0), convention) for label in study.main)
     return Comparison(
         baseline=study.baseline,
         rows=rows,
         sweeps=sweeps,
         minimum_effect=minimum_effect,
+        sampling_error=sampling,
         convention=convention,
         warnings=(*_main_warnings(study, rows), *_sweep_warnings(study, rows, sweeps)),
     )
 
 
-def _row(study: Study, label: str, minimum_effect: float, convention: str) -> Row:
-    finished, reference = study.finished(label), study.finished(study.baseline)
-    losses = {seed: _final_loss(record) for seed, record in finished.items()}
-    difference, multiplier = None, None
-    if label != study.baseline and finished and reference:
-        difference = paired_difference(
-            losses,
-            {seed: _final_loss(record) for seed, record in reference.items()},
+def _search_costs(study: Study, sweeps: Sequence[Sweep]) -> dict[str, float | None]:
+    """Return what the choice of each swept learning rate may have cost; see `choice_costs`."""
+    return choice_costs(
+        {
+            sweep.label: (
+                [LrTrial(lr=point.peak_lr, loss=point.final_validation_loss) for point in sweep.points],
+                peak_lr(study.main[sweep.label][0]),
+            )
+            for sweep in sweeps
+            if sweep.label in study.main and sweep.best_lr is not None
+        }
+    )
+
+
+def _differences(
+    study: Study, minimum_effect: float, costs: Mapping[str, float | None], sampling: float
+) -> dict[str, Difference]:
+    """Return the difference of every label to the baseline, with moderated spreads, judged together."""
+    losses = {
+        label: {seed: _final_loss(record) for seed, record in study.finished(label).items()} for label in study.main
+    }
+    found = {
+        label: paired_difference(
+            by_seed,
+            losses[study.baseline],
             minimum_effect=minimum_effect,
+            search_error=math.hypot(costs.get(label) or 0.0, costs.get(study.baseline) or 0.0),
+            sampling_error=sampling,
         )
-        multiplier = multiplier_range(finished, reference, convention=convention)
+        for label, by_seed in losses.items()
+        if label != study.baseline and by_seed and losses[study.baseline]
+    }
+    return jointly_judged(with_moderated_spreads(found, share_baseline=True))
+
+
+def _row(study: Study, label: str, difference: Difference | None, search_cost: float | None, convention: str) -> Row:
+    finished, reference = study.finished(label), study.finished(study.baseline)
+    losses = [_final_loss(record) for record in finished.values()]
+    multiplier = None if difference is None else multiplier_range(finished, reference, convention=convention)
     by_seed = dict(multiplier.by_seed) if multiplier else {}
     records = study.main[label]
     return Row(
         label=label,
         is_baseline=label == study.baseline,
         runs=tuple(_run(record, multiplier=by_seed.get(record.seed)) for record in records),
-        final_validation_loss=_mean(losses.values()),
-        loss_sd=statistics.stdev(losses.values()) if len(losses) >= 2 else None,
+        final_validation_loss=_mean(losses),
+        loss_sd=statistics.stdev(losses) if len(losses) >= 2 else None,
         bits_per_byte=_mean(record.metrics.get("final_bits_per_byte") for record in finished.values()),
         difference=difference,
+        search_cost=search_cost,
         multiplier=multiplier,
         peak_lr=peak_lr(records[0]),
         **_costs(list(finished.values()) or list(records)),
@@ -263,7 +324,8 @@ def _run(record: RunRecord, *, multiplier: Multiplier | None = None) -> Run:
     )
 
 
-def _sweep(label: str, records: Sequence[RunRecord]) -> Sweep:
+def sweep_of(label: str, records: Sequence[RunRecord]) -> Sweep:
+    """Return what the runs of one label's search say."""
     by_lr: dict[float, list[Run]] = {}
     for record in sorted(records, key=lambda record: (peak_lr(record), record.seed)):
         by_lr.setdefault(peak_lr(record), []).append(_run(record))
@@ -331,6 +393,19 @@ def _sweep_warnings(study: Study, rows: Sequence[Row], sweeps: Sequence[Sweep]) 
     if len(set(budgets.values())) > 1:
         counts = ", ".join(f"{label} {count}" for label, count in budgets.items())
         warnings.append(f"Unequal sweep budgets: {counts} runs. The optimizer with more runs had better chances.")
+    warnings += edge_warnings(sweeps)
+    used = {row.label: row.peak_lr for row in rows}
+    warnings += [
+        f"{sweep.label}: the main runs used learning rate {used[sweep.label]:g}, the sweep's best is {sweep.best_lr:g}."
+        for sweep in sweeps
+        if sweep.best_lr is not None and not math.isclose(used.get(sweep.label, sweep.best_lr), sweep.best_lr)
+    ]
+    return warnings
+
+
+def edge_warnings(sweeps: Sequence[Sweep]) -> list[str]:
+    """Say which sweeps found nothing, or their best at the edge of what they tried."""
+    warnings = []
     for sweep in sweeps:
         if sweep.best_lr is None:
             warnings.append(f"{sweep.label}: no run of the sweep finished.")
@@ -339,12 +414,6 @@ def _sweep_warnings(study: Study, rows: Sequence[Row], sweeps: Sequence[Sweep]) 
                 f"{sweep.label}: the best learning rate, {sweep.best_lr:g}, is at the edge of those tried; "
                 "a better one may lie beyond."
             )
-    used = {row.label: row.peak_lr for row in rows}
-    warnings += [
-        f"{sweep.label}: the main runs used learning rate {used[sweep.label]:g}, the sweep's best is {sweep.best_lr:g}."
-        for sweep in sweeps
-        if sweep.best_lr is not None and not math.isclose(used.get(sweep.label, sweep.best_lr), sweep.best_lr)
-    ]
     return warnings
 
 

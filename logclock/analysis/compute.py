@@ -12,6 +12,7 @@ __all__ = [
     "CONVENTION",
     "CONVENTIONS",
     "PETAFLOP_HOUR",
+    "REPORT_CONVENTION",
     "Convention",
     "compute_6d",
     "compute_6p",
@@ -22,6 +23,10 @@ __all__ = [
 ]
 
 CONVENTION = "compute_6p_per_token"
+"""What the log-time study counts by; ladders show multipliers by it beside their own."""
+
+REPORT_CONVENTION = "compute_6d_per_token"
+"""What reports count by: all weights that a token is multiplied with, the output head included."""
 
 PETAFLOP_HOUR = 3.6e18
 """FLOP; the unit of the log-time study's figures."""

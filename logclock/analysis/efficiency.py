@@ -8,7 +8,7 @@ from typing import Literal
 
 from logclock.analysis.compute import CONVENTION, compute_per_token
 from logclock.analysis.scaling import Law, Point, fit_laws
-from logclock.analysis.significance import t_quantile
+from logclock.analysis.uncertainty import t_quantile
 from logclock.records import RunRecord
 
 __all__ = [

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from logclock.analysis.compute import CONVENTION, compute_per_token, total_compute
-from logclock.analysis.efficiency import interpolated_multiplier
+from logclock.analysis.compute import CONVENTION, REPORT_CONVENTION, compute_per_token, total_compute
+from logclock.analysis.ladder_multipliers import size_multipliers, size_trends
 from logclock.analysis.ladder_result import (
     LadderCell,
     LadderCost,
@@ -17,13 +17,14 @@ from logclock.analysis.ladder_result import (
     LadderSize,
     LadderTrial,
 )
+from logclock.analysis.lr_choice import choice_costs
 from logclock.analysis.lr_rules import LrRuleFit, LrTrial, fit_lr_rule, lr_curvature
 from logclock.analysis.scaling import FORMS, HUBER_DELTA, NUM_SAMPLES, Form, HoldOut, LawFit, Point, fit_laws, hold_out
 from logclock.analysis.significance import (
     MINIMUM_EFFECT,
     PooledDifference,
+    jointly_judged,
     pooled_difference,
-    t_quantile,
 )
 from logclock.analysis.study import (
     check_equal,
@@ -34,6 +35,7 @@ from logclock.analysis.study import (
     planned_steps,
     tokens_per_step,
 )
+from logclock.analysis.validation import sampling_error
 from logclock.records import RunRecord
 
 __all__ = ["analyse_ladder", "gather_ladder"]
@@ -96,7 +98,7 @@ def analyse_ladder(
     track: str = "tuned",
     form: Form | None = None,
     forms: Sequence[Form] = tuple(FORMS),
-    convention: str = CONVENTION,
+    convention: str = REPORT_CONVENTION,
     minimum_effect: float = MINIMUM_EFFECT,
     confidence: float = 0.9,
     num_samples: int = NUM_SAMPLES,
@@ -134,12 +136,25 @@ def analyse_ladder(
     }
     if not any(cell.losses for cell in _of(name, cells).values()):
         raise ValueError(f"no run of the baseline {name!r} finished, so there is nothing to compare with.")
-    for label in labels[1:]:
-        for size, multiplier in _multipliers(label, name, cells, compute, confidence, warnings).items():
-            cells[label, size] = dataclasses.replace(cells[label, size], multiplier=multiplier)
+    cells = _with_search_costs(cells, warnings)
+    sampling = sampling_error(all_records)
+    differences = _differences(labels, cells, minimum_effect, sampling)
+    multipliers = _multipliers(labels, cells, compute, differences, confidence, warnings)
+    beside = _convention_beside(convention, all_records)
+    beside_compute = {size.name: size.compute for size in _sizes(runs, beside)} if beside else {}
+    others = _multipliers(labels, cells, beside_compute, differences, confidence, []) if beside else {}
+    cells = {
+        (label, size): dataclasses.replace(
+            cell,
+            multiplier=multipliers.get(label, {}).get(size),
+            multiplier_beside=others.get(label, {}).get(size),
+        )
+        for (label, size), cell in cells.items()
+    }
     fits, hold_outs = _fits(
         _points(labels, cells, compute), forms, num_samples=num_samples, confidence=confidence, warnings=warnings
     )
+    warnings += _extended(multipliers)
     drawn = _chosen(form, fits)
     if drawn is not None:
         warnings += _lack_of_fit(fits[drawn])
@@ -149,12 +164,15 @@ def analyse_ladder(
         sizes=sizes,
         track=track,
         convention=convention,
+        convention_beside=beside,
         cells=cells,
         form=drawn,
         fits=fits,
         hold_outs=hold_outs,
         lr_rules=_lr_rules(labels, sizes, cells, num_samples),
-        differences=_differences(labels, cells, minimum_effect),
+        differences=differences,
+        trends=size_trends(differences, multipliers, {size.name: size.non_embedding_params for size in sizes}),
+        sampling_error=sampling,
         minimum_effect=minimum_effect,
         confidence=confidence,
         cost={label: _cost([record for group in _of(label, runs).values() for record in group]) for label in labels},
@@ -218,7 +236,9 @@ def _cell(label: str, size: str, records: Sequence[RunRecord]) -> LadderCell:
         is_best_on_edge=chosen is not None and len(tried) > 1 and chosen.peak_lr in (tried[0], tried[-1]),
         losses={r.seed: loss for r in group if (loss := _final_loss(r)) is not None},
         curvature=lr_curvature([LrTrial(lr=trial.peak_lr, loss=trial.loss) for trial in alike]),
+        search_cost=None,
         multiplier=None,
+        multiplier_beside=None,
         cost=_cost(records),
         record_hashes=tuple(record.record_hash for record in group),
     )
@@ -244,51 +264,71 @@ def _final_loss(record: RunRecord) -> float | None:
     return record.metrics.get("final_validation_loss") if record.status == "finished" else None
 
 
+def _with_search_costs(
+    cells: Mapping[tuple[str, str], LadderCell], warnings: list[str]
+) -> dict[tuple[str, str], LadderCell]:
+    """Add what the choice of every learning rate may have cost, and say where that is unknown."""
+    searches = {
+        key: ([LrTrial(lr=trial.peak_lr, loss=trial.loss) for trial in _alike(cell)], cell.best.peak_lr)
+        for key, cell in cells.items()
+        if cell.best is not None
+    }
+    costs = choice_costs(searches)
+    unknown = [f"{label} at size {size}" for (label, size), cost in costs.items() if cost is None]
+    if unknown:
+        warnings.append(
+            f"Two learning rates show no optimum, so intervals leave out what the choice cost: {', '.join(unknown)}."
+        )
+    return {key: dataclasses.replace(cell, search_cost=costs.get(key)) for key, cell in cells.items()}
+
+
+def _alike(cell: LadderCell) -> list[LadderTrial]:
+    """Return the trials that differ from the best in the learning rate alone."""
+    return [trial for trial in cell.trials if cell.best is not None and trial.settings == cell.best.settings]
+
+
+def _losses(label: str, cells: Mapping[tuple[str, str], LadderCell]) -> dict[str, Mapping[int, float]]:
+    return {size: cell.losses for size, cell in _of(label, cells).items() if cell.losses}
+
+
 def _multipliers(
-    label: str,
-    baseline: str,
+    labels: Sequence[str],
     cells: Mapping[tuple[str, str], LadderCell],
     compute: Mapping[str, float],
+    differences: Mapping[str, PooledDifference],
     confidence: float,
     warnings: list[str],
-) -> dict[str, LadderMultiplier]:
-    """Return the multipliers of a label by size; their spread over seeds is pooled over the sizes."""
-    own = {size: cell for size, cell in _of(label, cells).items() if cell.losses}
-    base = {size: cell for size, cell in _of(baseline, cells).items() if cell.losses}
-    values: dict[str, float] = {}
-    by_seed: dict[str, dict[int, float]] = {}
-    shared = set.intersection(*(set(cell.losses) for cell in base.values())) if base else set()
-    try:
-        rungs = [_point(cell, compute) for cell in base.values()]
-        for size, cell in own.items():
-            values[size] = interpolated_multiplier(_point(cell, compute), rungs)
-            by_seed[size] = {
-                seed: interpolated_multiplier(
-                    _point(cell, compute, seed=seed), [_point(rung, compute, seed=seed) for rung in base.values()]
-                )
-                for seed in sorted(shared & cell.losses.keys())
-            }
-    except ValueError as reason:  # one size only, or a baseline that does not fall where it must be extended
-        warnings.append(f"{label}: no multipliers between finished runs, because {reason}")
-        return {}
-    logs = {size: [math.log(value) for value in seeds.values()] for size, seeds in by_seed.items()}
-    freedom = sum(len(group) - 1 for group in logs.values() if group)
-    squares = sum(statistics.variance(group) * (len(group) - 1) for group in logs.values() if len(group) > 1)
+) -> dict[str, dict[str, LadderMultiplier]]:
+    """Return the multipliers over the first label, by label and size."""
     found = {}
-    for size, value in values.items():
-        interval = None
-        if freedom and logs[size]:
-            error = math.sqrt(squares / freedom / len(logs[size]))
-            half_width = t_quantile((1 + confidence) / 2, degrees_of_freedom=freedom) * error
-            interval = value * math.exp(-half_width), value * math.exp(half_width)
-        found[size] = LadderMultiplier(value=value, interval=interval, by_seed=by_seed[size])
+    baseline = _losses(labels[0], cells)
+    for label in labels[1:]:
+        try:
+            found[label] = size_multipliers(
+                _losses(label, cells), baseline, compute, differences[label], confidence=confidence
+            )
+        except ValueError as reason:  # one size only, or a baseline that does not fall where it must be extended
+            warnings.append(f"{label}: no multipliers between finished runs, because {reason}")
     return found
 
 
-def _point(cell: LadderCell, compute: Mapping[str, float], *, seed: int | None = None) -> Point:
-    """Return the end of a cell's best setting: the mean over its seeds, or one seed."""
-    loss = statistics.fmean(cell.losses.values()) if seed is None else cell.losses[seed]
-    return Point(compute=compute[cell.size], loss=loss)
+def _extended(multipliers: Mapping[str, Mapping[str, LadderMultiplier]]) -> list[str]:
+    """Say which multipliers rest on the baseline's line beyond its runs."""
+    by_size: dict[str, list[str]] = {}
+    for label, found in multipliers.items():
+        for size, one in found.items():
+            if one.is_extended:
+                by_size.setdefault(size, []).append(label)
+    return [
+        f"Size {size}: the baseline's line is extended beyond its runs for the multipliers of {', '.join(labels)}."
+        for size, labels in by_size.items()
+    ]
+
+
+def _convention_beside(convention: str, records: Sequence[RunRecord]) -> str | None:
+    """Return the second convention of a report: the study's, or the other one if that is the first."""
+    beside = CONVENTION if convention != CONVENTION else REPORT_CONVENTION
+    return beside if all(beside in record.model for record in records) else None
 
 
 def _points(
@@ -307,13 +347,32 @@ def _points(
 
 
 def _differences(
-    labels: Sequence[str], cells: Mapping[tuple[str, str], LadderCell], minimum_effect: float
+    labels: Sequence[str],
+    cells: Mapping[tuple[str, str], LadderCell],
+    minimum_effect: float,
+    sampling: float,
 ) -> dict[str, PooledDifference]:
-    """Return the difference of every label to the first, over sizes and seeds."""
-    losses = {label: {size: cell.losses for size, cell in _of(label, cells).items()} for label in labels}
-    return {
-        label: pooled_difference(losses[label], losses[labels[0]], minimum_effect=minimum_effect)
+    """Return the difference of every label to the first, over sizes and seeds, judged together."""
+    baseline = labels[0]
+    found = {
+        label: pooled_difference(
+            _losses(label, cells),
+            _losses(baseline, cells),
+            minimum_effect=minimum_effect,
+            search_errors={
+                size: math.hypot(cell.search_cost or 0.0, cells[baseline, size].search_cost or 0.0)
+                for size, cell in _of(label, cells).items()
+                if (baseline, size) in cells
+            },
+            sampling_error=sampling,
+        )
         for label in labels[1:]
+    }
+    means = jointly_judged(found)
+    single = jointly_judged({(label, size): one for label in found for size, one in found[label].by_size.items()})
+    return {
+        label: dataclasses.replace(one, by_size={size: single[label, size] for size in one.by_size})
+        for label, one in means.items()
     }
 
 

@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from logclock.analysis.lr_rules import LrCurvature, LrRuleFit
 from logclock.analysis.scaling import Form, HoldOut, LawFit
 from logclock.analysis.significance import PooledDifference
+from logclock.analysis.trends import Trend
+from logclock.analysis.uncertainty import Uncertainty
 from logclock.records import RunRecord
 
-__all__ = ["LadderCell", "LadderCost", "LadderMultiplier", "LadderResult", "LadderSize", "LadderTrial"]
+__all__ = [
+    "LadderCell",
+    "LadderCost",
+    "LadderMultiplier",
+    "LadderResult",
+    "LadderSize",
+    "LadderTrends",
+    "LadderTrial",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,13 +70,33 @@ class LadderMultiplier:
 
     Args:
         value: From the mean losses; 1.2 means that the baseline needs 20 % more compute for the same loss.
-        interval: Student t interval of the mean over seeds, on the scale of ln; None without a size of two seeds.
+        interval: That of the difference in nats, read along the baseline's line; None without a spread over seeds.
         by_seed: From the runs of each shared seed alone.
+        is_extended: Whether the loss lies beyond the baseline's runs, so that its line had to be extended.
+        uncertainty: Of ln value, from the spread of this size alone; None without one.
     """
 
     value: float
     interval: tuple[float, float] | None
     by_seed: Mapping[int, float]
+    is_extended: bool = False
+    uncertainty: Uncertainty | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LadderTrends:
+    """Whether an optimizer's gain changes with the size, per unit of ln P.
+
+    Both are shown, because a gain that is constant in nats is a growing multiplier wherever the baseline's curve
+    flattens.
+
+    Args:
+        nats: Of baseline's loss minus the optimizer's; None below three sizes.
+        multiplier: Of ln multiplier, without extended ones; None below three sizes that are left.
+    """
+
+    nats: Trend | None
+    multiplier: Trend | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +134,10 @@ class LadderCell:
         is_best_on_edge: Whether the best has the smallest or largest of several learning rates tried.
         losses: Final losses of the best setting by seed, finished runs only.
         curvature: Parabola through the learning rates near the best; None if they show no minimum.
+        search_cost: By how much the best setting's learning rate ends above the optimum of its parabola, in nats, see
+            `choice_costs`; None if unknown.
         multiplier: Over the baseline; None for the baseline and where it cannot be read off.
+        multiplier_beside: The same with compute counted by the ladder's other convention.
         cost: Of all its runs.
         record_hashes: The records of the best setting.
     """
@@ -116,7 +149,9 @@ class LadderCell:
     is_best_on_edge: bool
     losses: Mapping[int, float]
     curvature: LrCurvature | None
+    search_cost: float | None
     multiplier: LadderMultiplier | None
+    multiplier_beside: LadderMultiplier | None
     cost: LadderCost
     record_hashes: tuple[str, ...]
 
@@ -141,12 +176,17 @@ class LadderResult:
         sizes: Ascending.
         track: `tuned` (the best setting of a search) or `defaults` (the recipe's settings).
         convention: Key of `RunRecord.model` by which compute is counted.
+        convention_beside: A second one, by which multipliers are shown too; None if the records have none.
         cells: By label and name of the size; a label may lack a size.
         form: The law that curves are drawn with; None if the runs determine none.
         fits: The laws that the runs determine, by form.
         hold_outs: The prediction of the largest size from the others, by form and label.
         lr_rules: Learning-rate rules of the labels that have two sizes or more.
-        differences: To the baseline in nats, by label, the baseline itself left out.
+        differences: To the baseline in nats, by label, the baseline itself left out. Verdicts of means are adjusted
+            (Holm) for all labels, those at single sizes for all labels and sizes.
+        trends: Whether the gain over the baseline grows with size, by label, adjusted for all labels.
+        sampling_error: Standard error of a difference from the finite validation set, in nats; 0 if its size is
+            unknown.
         minimum_effect: Smallest loss difference that is called one, in nats.
         confidence: Coverage of the intervals of fits and multipliers; that of differences is their own.
         cost: Of each label, all sizes together.
@@ -159,12 +199,15 @@ class LadderResult:
     sizes: tuple[LadderSize, ...]
     track: str
     convention: str
+    convention_beside: str | None
     cells: Mapping[tuple[str, str], LadderCell]
     form: Form | None
     fits: Mapping[Form, LawFit]
     hold_outs: Mapping[Form, Mapping[str, HoldOut]]
     lr_rules: Mapping[str, LrRuleFit]
     differences: Mapping[str, PooledDifference]
+    trends: Mapping[str, LadderTrends]
+    sampling_error: float
     minimum_effect: float
     confidence: float
     cost: Mapping[str, LadderCost]

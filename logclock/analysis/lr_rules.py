@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from logclock.analysis.minimise import Array, minimise
-from logclock.analysis.significance import expanded_quantiles, t_quantile
+from logclock.analysis.uncertainty import expanded_quantiles, t_quantile
 
 __all__ = [
     "LrCurvature",
@@ -16,6 +16,8 @@ __all__ = [
     "LrTrial",
     "fit_lr_rule",
     "lr_curvature",
+    "parabola",
+    "trials_near_best",
     "weighted_trials",
 ]
 
@@ -208,17 +210,14 @@ def lr_curvature(trials: Sequence[LrTrial], *, window: float = WINDOW, confidenc
 
     References: specs/adana.md 5.6; Fieller 1954 for the interval of a ratio.
     """
-    finished = sorted((trial.loss, trial.lr) for trial in trials if trial.loss is not None)
-    if not finished:
+    inside = trials_near_best(trials, window=window)
+    if len({lr for lr, _ in inside}) < 3:
         return None
-    centre = finished[0][1]
-    inside = [(math.log(lr / centre), loss) for loss, lr in finished if abs(math.log(lr / centre)) <= math.log(window)]
-    if len({x for x, _ in inside}) < 3:
-        return None
-    x, y = (np.array(column) for column in zip(*inside, strict=True))
+    centre = inside[0][0]
+    x, y = (np.array(column) for column in zip(*((math.log(lr / centre), loss) for lr, loss in inside), strict=True))
     design = np.stack([np.ones_like(x), x, x * x], axis=1)
     inverse = np.linalg.inv(design.T @ design)
-    c0, c1, c2 = inverse @ design.T @ y
+    c0, c1, c2 = parabola(inside)
     if c2 <= 0:
         return None
     freedom = len(x) - 3
@@ -235,6 +234,24 @@ def lr_curvature(trials: Sequence[LrTrial], *, window: float = WINDOW, confidenc
         lr_interval=interval and (centre * math.exp(interval[0]), centre * math.exp(interval[1])),
         num_trials=len(x),
     )
+
+
+def trials_near_best(trials: Sequence[LrTrial], *, window: float = WINDOW) -> list[tuple[float, float]]:
+    """Return learning rates and losses of the finished trials within a factor of the best one, best first."""
+    finished = sorted((trial.loss, trial.lr) for trial in trials if trial.loss is not None)
+    reach = math.log(window) * (1 + 1e-9)  # a factor of 4 made by two steps of 2 is within 4
+    return [(lr, loss) for loss, lr in finished if abs(math.log(lr / finished[0][1])) <= reach]
+
+
+def parabola(
+    points: Sequence[tuple[float, float]], *, weights: Sequence[float] | None = None
+) -> tuple[float, float, float]:
+    """Return c0, c1, c2 of L = c0 + c1 x + c2 x^2, x = ln(lr / the first lr), by least squares."""
+    x = np.log([lr / points[0][0] for lr, _ in points])
+    design = np.stack([np.ones_like(x), x, x * x], axis=1)
+    weighted = design if weights is None else design * np.array(weights)[:, None]
+    c0, c1, c2 = np.linalg.solve(weighted.T @ design, weighted.T @ np.array([loss for _, loss in points]))
+    return float(c0), float(c1), float(c2)
 
 
 def _fieller(c1: float, c2: float, spread: Array, quantile: float) -> tuple[float, float] | None:

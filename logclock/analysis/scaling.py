@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from logclock.analysis.minimise import Array, minimise
-from logclock.analysis.significance import expanded_quantiles, f_tail
+from logclock.analysis.uncertainty import expanded_quantiles, f_tail
 
 __all__ = ["FORMS", "HUBER_DELTA", "Form", "HoldOut", "LackOfFit", "Law", "LawFit", "Point", "fit_laws", "hold_out"]
 

@@ -19,11 +19,14 @@ __all__ = [
     "flatten",
     "gather",
     "peak_lr",
+    "phases_of",
     "planned_steps",
     "tokens_per_step",
 ]
 
 PHASES = ("main", "sweep", "former")
+OLDER_NAMES = {"tune": "sweep"}
+"""What phases were called in records of before the first release."""
 MISSING = "-"
 
 OPTIMIZERS = ("optimizer", "rest_optimizer")
@@ -97,7 +100,8 @@ def gather(records: Iterable[RunRecord], *, baseline: str | None = None) -> Stud
 
 def phases_of(record: RunRecord) -> tuple[str, ...]:
     """Return what a run is for: `main`, `sweep`, both, or nothing any more (`former`)."""
-    phases = tuple(phase.strip() for phase in record.tags.get("phase", "main").split(","))
+    given = (phase.strip() for phase in record.tags.get("phase", "main").split(","))
+    phases = tuple(OLDER_NAMES.get(phase, phase) for phase in given)
     unknown = sorted(set(phases) - set(PHASES))
     if unknown:
         raise ValueError(

@@ -1,37 +1,56 @@
 """Backends: engines that run any rule, `run(rule, params, grads, states, scalars)`, in place."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
 
-from logclock.backends import foreach, loop
+from logclock.backends import foreach, fused, loop
 from logclock.config.registry import suggestion
 from logclock.rules import Rule
 
-__all__ = ["BACKENDS", "check", "get"]
+__all__ = ["BACKENDS", "current_name", "get", "name_for"]
 
 Run = Callable[..., None]
 
-BACKENDS: dict[str, Run] = {"loop": loop.run, "foreach": foreach.run}
+BACKENDS: dict[str, Run] = {"loop": loop.run, "foreach": foreach.run, "fused": fused.run}
 
 
 def get(name: str, device: torch.device, rule: Rule) -> Run:
     """Return the `run` function of a backend.
 
-    `auto` is `loop` for an elementwise rule on a CPU and `foreach` otherwise.
-
     Raises:
         ValueError: The name is unknown.
+        RuntimeError: The backend cannot run here; the message says why.
     """
-    check(name)
+    chosen = name_for(name, device, rule)
+    reason = fused.unavailable_reason(device) if chosen == "fused" else None
+    if reason is not None:
+        raise RuntimeError(reason)
+    return BACKENDS[chosen]
+
+
+def name_for(name: str, device: torch.device, rule: Rule) -> str:
+    """Return the backend that a name stands for: `auto` is `loop` for an elementwise rule on a CPU, else `foreach`.
+
+    Both give the same bits on every machine of a kind, which `fused` does not promise.
+    """
+    name = current_name(name)
     if name == "auto":
-        name = "loop" if device.type == "cpu" and rule.is_elementwise else "foreach"
-    return BACKENDS[name]
+        return "loop" if device.type == "cpu" and rule.is_elementwise else "foreach"
+    return name
 
 
-def check(name: str) -> None:
-    """Raise a ValueError for a name that no backend has."""
+def current_name(name: str) -> str:
+    """Return a backend's name, today's for `compiled`.
+
+    Raises:
+        ValueError: No backend has the name.
+    """
+    if name == "compiled":
+        warnings.warn("backend 'compiled' was replaced by 'fused', which runs now. Write 'fused'.", FutureWarning, 3)
+        return "fused"
     known = ["auto", *BACKENDS]
     if name not in known:
-        hint = " It was replaced by 'fused'." if name == "compiled" else suggestion(str(name), known)
-        raise ValueError(f"unknown backend {name!r}.{hint} Known: {', '.join(known)}.")
+        raise ValueError(f"unknown backend {name!r}.{suggestion(str(name), known)} Known: {', '.join(known)}.")
+    return name

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from logclock.cli.calibrate import calibrate
+
 __all__ = ["COMMANDS", "DATA_COMMANDS"]
 
 Names = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="OPTIMIZER ...", help_behavior_hint="")]
@@ -531,6 +533,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "ladder": ladder,
     "ablate": ablate,
+    "calibrate": calibrate,
     "train": train,
     "report": report,
     "show": show,

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from logclock.analysis import Comparison, analyse_ladder, compare
+from logclock.analysis.search import analyse_search, is_search_alone
 from logclock.records import Ledger, RunRecord
 from logclock.report import (
     comparison_table,
@@ -18,6 +19,7 @@ from logclock.report import (
     write_ladder_report,
     write_report,
 )
+from logclock.report.search_page import search_headline, search_text, write_search_report
 
 __all__ = ["rebuild_report"]
 
@@ -26,9 +28,9 @@ def rebuild_report(out: str | os.PathLike[str], *, baseline: str | None = None) 
     """Print the table of a study and write its `report.html`, both from the ledger alone.
 
     A ladder's report has figures in files too; with both tracks there is one report each, that of the defaults in
-    `out/defaults`.
+    `out/defaults`. A search of learning rates that nothing came after has a page of its own.
 
-    The same ledger gives the same page, byte for byte.
+    The same ledger gives the same page, byte for byte on one kind of processor; see `write_ladder_report`.
 
     Args:
         out: Directory of the study.
@@ -46,6 +48,11 @@ def rebuild_report(out: str | os.PathLike[str], *, baseline: str | None = None) 
     records = ledger.records()
     if any(record.tags.get("phase") == "ladder" for record in records):
         return _rebuild_ladder_report(records, Path(out), baseline)
+    if is_search_alone(records):
+        search = analyse_search(records)
+        page = write_search_report(search, Path(out) / "report.html")
+        print(f"\n{search_text(search)}\n\n{search_headline(search)}\n\nreport: {page}")
+        return page
     comparison = compare(records, baseline=baseline)
     print()
     if sys.stdout.isatty():

@@ -193,17 +193,20 @@ def _learning_rate(key: str, value: Any) -> Any:
     return float(value) if not isinstance(value, int) else value
 
 
-def _check_setting(key: str, value: Any) -> None:
+def _setting(key: str, value: Any) -> Any:
+    """Return the plain data of a setting's value."""
+    value = _plain(value)
     if key == "maximize" and not isinstance(value, bool):
         raise TypeError(f"maximize must be True or False, got {value!r}.")
     if key == "rounding_seed" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise ValueError(f"rounding_seed must be a whole number >= 0, got {value!r}.")
     if key == "backend":
-        backends.check(value)
+        return backends.current_name(value)
     if key == "state_dtype":
         for name in value.values() if isinstance(value, Mapping) else [value]:
             if name is not None and name not in FORMATS:
                 raise ValueError(f"state_dtype must be None or one of {', '.join(FORMATS)}, got {name!r}.")
+    return value
 
 
 def _field_names(algorithm: str) -> frozenset[str]:

@@ -59,8 +59,9 @@ class ScheduledOptimizer(Optimizer):
         lr: Current learning rate: a number, or a 0-d tensor that schedulers fill in place. The spec's default if None.
         peak_lr: Peak learning rate, by which independent weight decay is scaled; `lr` if None. Give it when the
             optimizer is built with a learning rate other than the peak.
-        backend: `auto` (`loop` on a CPU, `foreach` elsewhere), `loop` or `foreach`. It belongs to the process and not
-            to the run: a checkpoint does not change it.
+        backend: `auto` (`loop` on a CPU, `foreach` for matrices and elsewhere), `loop`, `foreach`, or `fused`, the
+            fastest on CPUs, which builds each program with the machine's C++ compiler once and rounds otherwise than
+            the others. It belongs to the process and not to the run: a checkpoint does not change it.
         maximize: Whether to ascend; gradients are not written.
         state_dtype: Storage format of the states, or a dict of formats by state; None: float32, or float64 for float64
             parameters. An average refuses a format that could not follow its target; `bfloat16_stochastic` rounds up
@@ -476,6 +477,14 @@ class ScheduledOptimizer(Optimizer):
             scalars = self.spec(group).scalars(max(steps, default=0) or 1, _host_number(group["lr"]))
             report.append({name: float(value) for name, value in scalars.items()})
         return report
+
+    def backends(self) -> list[str]:
+        """Return the backend that runs each group: what `auto` stands for, or what was asked for."""
+        names = []
+        for group in self.param_groups:
+            device = group["params"][0].device if group["params"] else torch.device("cpu")
+            names.append(backends.name_for(group["backend"], device, self.spec(group).rule))
+        return names
 
     def state_bytes(self) -> int:
         """Return the bytes of the state tensors on this rank, step counters left out."""

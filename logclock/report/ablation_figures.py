@@ -38,7 +38,7 @@ def arm_drawing(comparison: Comparison, *, question: str, labels: Sequence[str])
         axes.set_xlabel(f"final validation loss minus that of {comparison.baseline}, nats (left is better)")
         seeds = {row.difference.num_seeds for row in rows if row.difference is not None}
         caption = (
-            "Bars are 95 % intervals of the mean over paired seeds."
+            "Bars are 95 % intervals, each by itself, with what the choice of both rates may have cost."
             if max(seeds, default=1) > 1
             else "One seed: how far chance moves a point is unknown."
         )
@@ -87,7 +87,7 @@ def horizon_drawing(comparisons: Mapping[float, Comparison]) -> Drawing:
             name="horizon",
             title="Who gains from a longer run?",
             caption=f"Every optimizer at its own best learning rate for each length; below 0 it beats {baseline}. "
-            "Bars are 95 % intervals of the mean over paired seeds.",
+            "Bars are 95 % intervals, each by itself, with what the choice of both rates may have cost.",
         )
 
 

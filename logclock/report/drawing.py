@@ -14,6 +14,8 @@ __all__ = ["FAINT", "INK", "STAND_INS", "Drawing", "Style", "axes_grid", "draw",
 # Colours in a figure are stand-ins that the page's stylesheet resolves, so one drawing serves light and dark pages.
 INK, FAINT = "#010101", "#020202"
 NUM_COLOURS = 7
+DECIMALS = 2
+"""Of coordinates, in points of 1/72 inch."""
 STAND_INS = {INK: "currentColor", FAINT: "var(--faint)"} | {
     f"#0400{i:02x}": f"var(--series-{i})" for i in range(NUM_COLOURS)
 }
@@ -126,7 +128,11 @@ def axes_grid(num_columns: int = 1, *, width: float = 4.7, height: float = 3.1) 
 
 
 def draw(figure: Any, *, name: str, title: str, caption: str) -> Drawing:
-    """Render a figure as markup that depends on nothing but its content. To be called within `settings()`."""
+    """Render a figure as markup that depends on nothing but its content. To be called within `settings()`.
+
+    Coordinates are rounded, so that processors that differ in the last bits of a number write the same markup but for
+    one that lies on the edge between two roundings.
+    """
     import matplotlib
 
     buffer = io.StringIO()
@@ -145,6 +151,14 @@ def standalone(drawing: Drawing) -> str:
     return f'{opening} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
 
 
+def _with_rounded_numbers(attribute: re.Match[str]) -> str:
+    """Round coordinates, whose last digits depend on the processor, to what a screen could show."""
+    text = re.sub(
+        r"-?\d+\.\d{3,}", lambda number: f"{round(float(number[0]), DECIMALS) + 0.0:.{DECIMALS}f}", attribute[2]
+    )
+    return f'{attribute[1]}="{text}"'
+
+
 def _inline(svg: str, name: str, title: str) -> str:
     """Strip what only a file of its own needs, resolve the stand-ins, and make ids unique on the page."""
     svg = svg[svg.index("<svg") :]
@@ -154,9 +168,12 @@ def _inline(svg: str, name: str, title: str) -> str:
     svg = re.sub(r"(font(?:-family)?: ?[^;\"]*?)'DejaVu Sans'(, ?[-a-z]+)*", r"\1var(--sans)", svg)
     for stand_in, colour in STAND_INS.items():
         svg = svg.replace(stand_in, colour)
-    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
+    svg = re.sub(r'(?<= )(d|points|transform|x|y|width|height|style)="([^"]*)"', _with_rounded_numbers, svg)
+    # matplotlib's ids are hashes of coordinates with all their digits; ours are numbers in order of appearance.
+    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+    numbers = {old: f"{name}-{position}" for position, old in enumerate(used)}
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{numbers[m[1]]}"' if m[1] in numbers else "", svg)
+    svg = re.sub(r'(url\(#|href="#)([^")]+)', lambda m: m[1] + numbers[m[2]], svg)
     head = re.match(r"<svg[^>]*>", svg)
     if head is None:
         raise RuntimeError("matplotlib wrote an SVG without an <svg> element; report this with its version.")

@@ -12,7 +12,7 @@ from logclock.report.axes import frame, label_few_decades, legend, spaced
 from logclock.report.drawing import FAINT, Drawing, Style, axes_grid, draw, settings, styles
 from logclock.report.tables import number, size_unit
 
-__all__ = ["cost_drawings", "curve_drawings", "schedule_drawings", "sweep_drawings"]
+__all__ = ["cost_drawings", "curve_drawings", "schedule_drawings", "search_drawing", "sweep_drawings"]
 
 SCHEDULES = {
     "lr": ("Learning rate", "lr(t)"),
@@ -58,6 +58,12 @@ def sweep_drawings(comparison: Comparison) -> list[Drawing]:
     looks = styles([*labels, *(sweep.label for sweep in comparison.sweeps if sweep.label not in labels)])
     with settings():
         return [_sweep(comparison.sweeps, looks)]
+
+
+def search_drawing(sweeps: Sequence[Sweep]) -> Drawing:
+    """Return the final loss against the peak learning rate of a search by itself."""
+    with settings():
+        return _sweep(sweeps, styles([sweep.label for sweep in sweeps]))
 
 
 def cost_drawings(comparison: Comparison) -> list[Drawing]:

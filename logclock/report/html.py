@@ -38,7 +38,8 @@ def write_report(
 ) -> Path:
     """Write the report of a study as one self-contained HTML file and return its path.
 
-    The same records and arguments give the same bytes.
+    The same records and arguments give the same bytes on one kind of processor; others may write a figure's coordinate
+    one unit of its last digit off, seldom.
 
     Args:
         records: The records of one study, e.g. `Ledger(path).records()`.

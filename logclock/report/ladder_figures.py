@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from logclock.analysis import CONVENTIONS, LadderCell, LadderMultiplier, LadderResult, LawFit
-from logclock.analysis.significance import expanded_quantiles
+from logclock.analysis.uncertainty import expanded_quantiles
 from logclock.report.axes import frame, label_few_decades, legend, spaced
 from logclock.report.drawing import FAINT, Drawing, Style, axes_grid, draw, settings, styles
 from logclock.report.tables import number
@@ -47,8 +47,9 @@ def efficiency_drawing(result: LadderResult) -> Drawing:
         legend(axes)
         note = (
             "Left axis: the baseline's compute at equal loss over the optimizer's compute; right axis: final loss. "
-            "Points are finished runs at the best setting of each size, read between the baseline's points; bars hold "
-            f"the {100 * result.confidence:g} % interval over seeds, set a little aside of each other."
+            "Points are finished runs at the best setting of each size, read between the baseline's points, with a "
+            f"ring where its line is extended; bars hold the {100 * result.confidence:g} % interval, set a little "
+            "aside of each other."
         )
         if is_cut:
             note += " A triangle marks a bar that goes on beyond it; the table has its end."
@@ -100,15 +101,17 @@ def _draw_multipliers(axes: Any, result: LadderResult, label: str, look: Style, 
     """Draw points and curve; return the heights that the axes must show."""
     points = [(compute, multiplier.value) for compute, multiplier in _multipliers(result, label)]
     axes.plot(*_columns(points), color=look.color, marker="o", markersize=5, linestyle="", label=label)
+    beyond = [point for point, (_, found) in zip(points, _multipliers(result, label), strict=True) if found.is_extended]
+    axes.plot(*_columns(beyond), color=look.color, marker="o", markersize=9, fillstyle="none", linestyle="")
     heights = [value for _, value in points]
     fit = result.fit
     if fit is not None and {label, result.baseline} <= fit.laws.keys():
         curve = [fit.multiplier(label, result.baseline, compute) for compute in grid]
         own = [point.compute for point in fit.points[label]]
-        inside = [min(own) * 0.999 <= compute <= max(own) * 1.001 for compute in grid]
+        is_between = [min(own) * 0.999 <= compute <= max(own) * 1.001 for compute in grid]
         axes.plot(grid, curve, color=look.color, linestyle=":", linewidth=1.2)
-        axes.plot(*_columns(_where(grid, curve, inside)), color=look.color, linestyle=look.dashes)
-        heights += [value for value, is_inside in zip(curve, inside, strict=True) if is_inside]
+        axes.plot(*_columns(_where(grid, curve, is_between)), color=look.color, linestyle=look.dashes)
+        heights += [value for value, is_inside in zip(curve, is_between, strict=True) if is_inside]
     return heights
 
 
@@ -197,7 +200,7 @@ def _differences(result: LadderResult, looks: Mapping[str, Style]) -> Drawing:
     legend(axes)
     caption = (
         f"Mean over seeds, paired; below the line the optimizer is ahead. Grey: the minimum effect of {effect:g} nats. "
-        "Bars: intervals that hold at all sizes of an optimizer at once (95 %)."
+        "Bars: 95 % intervals, each by itself; the table has the verdicts, adjusted for their number."
     )
     return draw(figure, name="ladder-difference", title="Difference to the baseline", caption=caption)
 

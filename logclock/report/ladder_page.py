@@ -18,6 +18,7 @@ from logclock.report.ladder_tables import (
     rung_table,
     size_table,
     summary_table,
+    trend_table,
 )
 from logclock.report.ladder_wording import ladder_headline, ladder_methods, ladder_setting, ladder_title
 from logclock.report.page import (
@@ -38,7 +39,8 @@ __all__ = ["render_ladder_report", "write_ladder_report"]
 def write_ladder_report(result: LadderResult, out: str | os.PathLike[str], *, title: str | None = None) -> Path:
     """Write `report.html`, one self-contained page, and `figures/` with every figure as SVG and PNG.
 
-    The same result gives the same bytes.
+    The same result gives the same page, byte for byte on one kind of processor. Others may write a figure's coordinate
+    or a bound of an interval one unit of its last digit off, seldom; the pixels of PNGs are not promised.
 
     Args:
         result: What `analyse_ladder` found.
@@ -100,8 +102,11 @@ def _render(result: LadderResult, drawings: dict[str, list[Drawing]], title: str
 
 def _sizes(result: LadderResult, looks: dict[str, Style], drawings: list[Drawing]) -> str:
     every = render_table(rung_table(result), looks, kind="cards dense")
+    is_tested = any(trends.nats for trends in result.trends.values())
+    trends = f"<h3>Does the gain grow with size?</h3>{render_table(trend_table(result), looks)}" if is_tested else ""
     return (
         render_figures(drawings)
+        + trends
         + f"<details open><summary>Every optimizer at every size</summary>{every}</details>"
         + f"<details><summary>What the sizes are</summary>{render_table(size_table(result), looks)}</details>"
     )

@@ -2,9 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
-from logclock.analysis import Difference, LadderCell, LadderCost, LadderMultiplier, LadderResult, Law
+from logclock.analysis import (
+    CONVENTIONS,
+    Difference,
+    LadderCell,
+    LadderCost,
+    LadderMultiplier,
+    LadderResult,
+    Law,
+    Trend,
+)
 from logclock.analysis.study import MISSING
-from logclock.report.tables import Table, fixed, number, plain_text, seconds, size
+from logclock.report.tables import Table, fixed, number, p_value, plain_text, seconds, size
 
 __all__ = [
     "fit_table",
@@ -17,12 +26,16 @@ __all__ = [
     "rung_table",
     "size_table",
     "summary_table",
+    "trend_table",
 ]
 
 
 def ladder_table(result: LadderResult) -> str:
-    """Return summary, sizes and costs as aligned plain text, with the warnings below."""
-    parts = [plain_text(t) for t in (summary_table(result), rung_table(result), ladder_cost_table(result))]
+    """Return summary, trends, sizes and costs as aligned plain text, with the warnings below."""
+    tables = [summary_table(result), rung_table(result), ladder_cost_table(result)]
+    if any(trends.nats for trends in result.trends.values()):
+        tables.insert(1, trend_table(result))
+    parts = [plain_text(table) for table in tables]
     if result.warnings:
         parts.append("\n".join(f"note: {warning}" for warning in result.warnings))
     return "\n\n".join(parts)
@@ -35,6 +48,7 @@ def summary_table(result: LadderResult) -> Table:
     columns = (
         "optimizer",
         "difference [95 % interval]",
+        "p (Holm)",
         "verdict",
         *(f"multiplier at {name}" for name in ends),
         f"by the fitted laws at {largest.name}",
@@ -48,25 +62,60 @@ def summary_table(result: LadderResult) -> Table:
             (
                 label,
                 MISSING if difference is None else _mean(difference.mean, difference.interval),
+                p_value(None if difference is None else difference.adjusted_p),
                 "baseline" if difference is None else difference.verdict,
                 *(_multiplier(cells[name].multiplier) if name in cells else MISSING for name in ends),
                 _fitted_multiplier(result, label, largest.compute),
                 str(result.cost[label].num_runs),
             )
         )
-    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, *range(3, len(columns))}))
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, *range(4, len(columns))}))
+
+
+def trend_table(result: LadderResult) -> Table:
+    """Return whether each gain grows with size: slopes per ln P in nats and of ln multiplier, tested."""
+    columns = (
+        "optimizer",
+        "nats per ln P [95 % interval]",
+        "p (Holm)",
+        "sizes",
+        "ln multiplier per ln P [95 % interval]",
+        "p (Holm) ",
+        "sizes ",
+        "grows with size",
+    )
+    rows = tuple(
+        (label, *_trend(trends.nats), *_trend(trends.multiplier), growth(result, label))
+        for label, trends in result.trends.items()
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 7)))
+
+
+def growth(result: LadderResult, label: str) -> str:
+    """Say in a few words in which measure a gain is shown to grow or to fall."""
+    trends = result.trends[label]
+    measures = {"in nats": trends.nats, "as a multiplier": trends.multiplier}
+    if all(trend is None for trend in measures.values()):
+        return "too few sizes"
+    ways: dict[str, list[str]] = {}
+    for measure, trend in measures.items():
+        if trend is not None and trend.is_shown:
+            ways.setdefault("grows" if trend.slope > 0 else "falls", []).append(measure)
+    return "; ".join(f"{way} {' and '.join(names)}" for way, names in ways.items()) or "not shown"
 
 
 def rung_table(result: LadderResult) -> Table:
-    """Return one row per optimizer and size: best learning rate, loss, difference, multiplier."""
+    """Return one row per optimizer and size: best learning rate, loss, difference, multipliers."""
     columns = (
         "optimizer",
         "size",
         "best lr",
         "final loss (sd)",
-        "difference",
+        "difference [95 % interval]",
+        "p (Holm)",
         "verdict",
-        "multiplier",
+        f"multiplier ({_formula(result.convention)})",
+        *([f"by {_formula(result.convention_beside)}"] if result.convention_beside else []),
         "seeds",
         "tried",
     )
@@ -82,30 +131,45 @@ def rung_table(result: LadderResult) -> Table:
                     _best(cell),
                     _loss(cell),
                     MISSING if difference is None else _mean(difference.mean, difference.interval),
+                    p_value(None if difference is None else difference.adjusted_p),
                     _verdict(result, cell, difference),
-                    _multiplier(cell.multiplier),
+                    _marked(cell.multiplier),
+                    *([_marked(cell.multiplier_beside)] if result.convention_beside else []),
                     str(len(cell.losses)),
                     str(len(cell.trials)),
                 )
             )
-    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, 3, 4, 6, 7, 8}))
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, 3, 4, 5, *range(7, len(columns))}))
 
 
 def size_table(result: LadderResult) -> Table:
-    """Return the sizes and how long each trains."""
-    columns = ("size", "non-embedding parameters", "total parameters", "steps", "tokens", "FLOP")
+    """Return the sizes, how long each trains and what else changes along them."""
+    columns = (
+        "size",
+        "non-embedding parameters",
+        "total parameters",
+        "vocabulary's share",
+        "steps",
+        "tokens",
+        "tokens per total parameter",
+        "per non-embedding one",
+        "FLOP",
+    )
     rows = tuple(
         (
             size.name,
             f"{size.non_embedding_params:,}",
             f"{size.total_params:,}",
+            f"{100 * (1 - size.non_embedding_params / size.total_params):.0f} %",
             f"{size.total_steps:,}",
             f"{size.tokens:,.0f}",
+            f"{size.tokens / size.total_params:.0f}",
+            f"{size.tokens / size.non_embedding_params:.0f}",
             f"{size.compute:.3g}",
         )
         for size in result.sizes
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 6)))
+    return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 9)))
 
 
 def fit_table(result: LadderResult) -> Table:
@@ -180,6 +244,7 @@ def lr_table(result: LadderResult) -> Table:
         "optimum of the parabola",
         "curvature",
         "50 % too high costs",
+        "the choice cost",
         "trials",
     )
     rows = []
@@ -199,10 +264,11 @@ def lr_table(result: LadderResult) -> Table:
                     optimum,
                     fixed(None if found is None else found.curvature, 4),
                     fixed(None if found is None else found.penalty(1.5), 4),
+                    fixed(cell.search_cost, 4),
                     MISSING if found is None else str(found.num_trials),
                 )
             )
-    return Table(columns=columns, rows=tuple(rows), numeric=frozenset(range(1, 7)))
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset(range(1, 8)))
 
 
 def ladder_cost_table(result: LadderResult) -> Table:
@@ -294,6 +360,23 @@ def _multiplier(found: LadderMultiplier | None) -> str:
         return MISSING
     spread = "" if found.interval is None else f" ({found.interval[0]:.2f} to {found.interval[1]:.2f})"
     return f"{found.value:.2f}x{spread}"
+
+
+def _marked(found: LadderMultiplier | None) -> str:
+    """Write a multiplier, with an asterisk if it rests on the baseline's line beyond its runs."""
+    return _multiplier(found) + ("*" if found is not None and found.is_extended else "")
+
+
+def _trend(trend: Trend | None) -> tuple[str, str, str]:
+    if trend is None:
+        return MISSING, MISSING, MISSING
+    low, high = trend.interval
+    return f"{trend.slope:+.4f} [{low:+.4f}, {high:+.4f}]", p_value(trend.adjusted_p), str(trend.num_sizes)
+
+
+def _formula(convention: str) -> str:
+    known = CONVENTIONS.get(convention)
+    return known.formula if known else convention
 
 
 def _fitted_multiplier(result: LadderResult, label: str, compute: float) -> str:

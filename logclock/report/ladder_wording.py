@@ -3,6 +3,8 @@
 from logclock.analysis import CONVENTIONS, LadderResult
 from logclock.analysis.lr_rules import EXPONENTS as LR_EXPONENTS
 from logclock.analysis.scaling import EXPONENTS
+from logclock.report.ladder_tables import growth
+from logclock.report.wording import corrected
 
 __all__ = ["ladder_headline", "ladder_methods", "ladder_setting", "ladder_title"]
 
@@ -42,7 +44,8 @@ def ladder_setting(result: LadderResult) -> str:
         f"non-embedding parameters, {smallest.compute:.2g} to {largest.compute:.2g} FLOP, "
         f"{smallest.tokens / smallest.total_params:.0f} tokens per parameter at size {smallest.name} and "
         f"{largest.tokens / largest.total_params:.0f} at {largest.name}; {len(result.records)} runs, "
-        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}; {result.track} track."
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}; {result.track} track. "
+        "Tokens are counted per total parameter, vocabulary tables included."
     )
 
 
@@ -51,21 +54,31 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
     convention = CONVENTIONS.get(result.convention)
     counted = f"{convention.formula} per token. {convention.trap}" if convention else f"{result.convention}."
     confidence = f"{100 * result.confidence:g} %"
+    beside = CONVENTIONS.get(result.convention_beside or "")
     return (
         "At every size each optimizer is shown at its best setting: the lowest final validation loss of the search, "
         "which uses one seed. That setting is then run with the other seeds, and its loss is the mean over all of "
         "them. The seed of the search was part of the choice, so its loss is flattered a little, for every optimizer "
         "alike as long as the searches are equally large.",
-        "Differences are paired by seed against the baseline. Their spread over seeds is taken to be the same at every "
-        "size, because two seeds say little about the spread at one. The difference of an optimizer is the mean over "
-        "these sizes, with its 95 % Student t interval. The intervals at single sizes are wider, so that all sizes of "
-        "an optimizer hold at once. Better or worse is said if the interval excludes zero and the mean is at least "
-        f"{result.minimum_effect:g} nats; otherwise it reads 'no difference', which means that none was shown."
-        + (" Intervals are not widened for comparing several optimizers at once." if len(result.labels) > 2 else ""),
+        "Differences are paired by seed against the baseline; that of an optimizer is the mean over these sizes. "
+        "Brackets hold 95 % intervals, each taken by itself, made of three errors: the spread over seeds (Student t; "
+        "each size with its own spread in a mean or a slope, by Welch; at a single size the larger of its own and the "
+        "mean spread of the optimizer's sizes), what the choice of both learning rates may have cost, which all "
+        "seeds share (how far the chosen rate ends above the optimum of its parabola), and the finite validation set"
+        + (f" ({result.sampling_error:.4f} nats)." if result.sampling_error else ", whose size the records do not say.")
+        + " Their half-widths add up in squares. Better or worse is said if p, adjusted by Holm, is at most 0.05 and "
+        f"the mean is at least {result.minimum_effect:g} nats; otherwise it reads 'no difference', which means that "
+        "none was shown. Means are adjusted for the number of optimizers, single sizes for all optimizers and sizes "
+        "together. `logclock calibrate` shows how often such verdicts are wrong.",
+        "Whether a gain grows with size is tested by the slope over ln P of the gain in nats, and of ln multiplier "
+        "without the sizes where the baseline's line had to be extended; p adjusted by Holm for the number of "
+        "optimizers, in each measure. Both are shown because a gain that is constant in nats is a growing multiplier "
+        "wherever the baseline's curve flattens. Other things change with the size: the share of the vocabulary "
+        "tables, the number of steps, tokens per non-embedding parameter (see the sizes).",
         "A multiplier between finished runs is the compute at which the baseline reaches the optimizer's loss, over "
         "the optimizer's compute; the baseline's runs are joined by straight lines in the logarithms of compute and "
-        "loss, and extended beyond the last two. 1.2 means that the baseline needs 20 % more. Its interval "
-        f"({confidence}) comes from the multipliers of each seed alone.",
+        "loss, and extended beyond the last two (marked *). 1.2 means that the baseline needs 20 % more. Its interval "
+        f"({confidence}) is that of the difference in nats, read along the baseline's line.",
         f"Laws are fitted to ln L by the summed Huber loss with delta {_delta(result)}, from many starts, with one "
         "floor for all optimizers. Intervals redraw the residuals of all runs and fit again, and are widened for few "
         "runs. They take the law for granted: the residuals and the held-out size show whether it may be, and a law "
@@ -73,7 +86,13 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
         "and the exponents are strongly correlated; trust the curve between the runs, and exponents only with their "
         f"intervals. An exponent at {EXPONENTS[0]:g} is at its bound: that term is a constant, a floor of the "
         "optimizer's own.",
-        f"Compute is counted as {counted} The optimizer's own work is not counted; the cost table has it as time.",
+        f"Compute is counted as {counted} "
+        + (
+            f"Beside it stand multipliers by {beside.formula} per token, as the log-time study counts. {beside.trap} "
+            if beside
+            else ""
+        )
+        + "The optimizer's own work is not counted; the cost table has it as time.",
         "Learning-rate rules weight the five best learning rates of a size by rank squared times P. The grid of a "
         "search has a centre, and a rule fitted to few trials leans towards it, which its interval does not know; the "
         f"parabolas do not lean. An exponent d at {LR_EXPONENTS[0]:g} is at its bound, with a large b: such a rule "
@@ -99,19 +118,24 @@ def _clause(result: LadderResult, label: str, *, is_first: bool) -> str:
     bounds = f"{low:.4f} to {high:.4f}" if low > 0 else f"{low:+.4f} to {high:+.4f}"
     evidence = (f"{100 * difference.confidence:g} % interval " if is_first else "") + bounds
     if difference.verdict == "no difference":
-        return f"{label} shows no difference to {result.baseline}{where} ({size}, {evidence})"
+        return f"{label} shows no difference to {result.baseline}{where} ({size}, {evidence}{corrected(difference)})"
     verb = "beats" if difference.verdict == "better" else "loses to"
     margin = f"{abs(difference.mean):.4f} nats{where} ({evidence})"
     return f"{label} {verb} {result.baseline} by {margin}{_growth(result, label)}"
 
 
 def _growth(result: LadderResult, label: str) -> str:
-    """Say the multipliers at the smallest and at the largest size."""
+    """Say the multipliers at the smallest and at the largest size, and whether they are shown to differ."""
     found = [(cell.size, cell.multiplier) for cell in result.cells_of(label) if cell.multiplier is not None]
     if len(found) < 2:
         return ""
     (first, low), (last, high) = found[0], found[-1]
-    return f", a compute multiplier of {low.value:.2f} at size {first} and {high.value:.2f} at size {last}"
+    text = f", a compute multiplier of {low.value:.2f} at size {first} and {high.value:.2f} at size {last}"
+    trends = result.trends[label]
+    if trends.nats is None and trends.multiplier is None:
+        return text
+    shown = growth(result, label)
+    return f"{text} ({'growth is not shown' if shown == 'not shown' else f'the gain {shown}'})"
 
 
 def _mean(result: LadderResult, label: str) -> float:

@@ -2,6 +2,7 @@
 
 import html
 import importlib.resources
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from logclock.analysis.study import MISSING
@@ -102,9 +103,7 @@ def _typeset(cell: str) -> str:
     shown = escaped(cell).replace("[-", "[&minus;").replace(", -", ", &minus;")
     if shown.startswith("-"):
         shown = "&minus;" + shown[1:]
-    return (
-        shown[:-1] + "&times;" if shown.endswith("x") else shown.replace("x (", "&times; (").replace("x [", "&times; [")
-    )
+    return re.sub(r"(?<=\d)x(?= [(\[]|\*?$)", "&times;", shown)
 
 
 def escaped(text: str) -> str:

@@ -43,6 +43,7 @@ def result_table(comparison: Comparison) -> Table:
         "final loss (sd)",
         "bits/byte",
         "difference [95 % interval]",
+        "p (Holm)",
         "verdict",
         "compute multiplier",
         "finished",
@@ -54,13 +55,14 @@ def result_table(comparison: Comparison) -> Table:
             _loss(row.final_validation_loss, row.loss_sd),
             fixed(row.bits_per_byte, 4),
             _difference(row),
+            p_value(row.difference.adjusted_p if row.difference else None),
             row.verdict,
             _multiplier(row),
             row.status.replace(" finished", ""),
         )
         for row in comparison.rows
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 4, 6}))
+    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 4, 5, 7}))
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -229,6 +231,18 @@ def _aligned(line: Sequence[str], widths: Sequence[int], numeric: frozenset[int]
 def fixed(value: float | None, digits: int) -> str:
     """Write a number with so many decimals."""
     return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def p_value(value: float | None) -> str:
+    """Write a chance with two digits, and a very small one as a bound.
+
+    Examples:
+        >>> p_value(0.0456), p_value(1.0), p_value(3e-9), p_value(None)
+        ('0.046', '1', '< 1e-6', '-')
+    """
+    if value is None:
+        return MISSING
+    return "< 1e-6" if value < 1e-6 else number(float(f"{value:.2g}"))
 
 
 def _loss(value: float | None, sd: float | None) -> str:

@@ -1,9 +1,11 @@
 """What does a comparison say in plain words, and how far can it be trusted?"""
 
-from logclock.analysis import Comparison, Row
+from logclock.analysis import Comparison, Difference, PooledDifference, Row
+from logclock.analysis.compute import CONVENTION
 from logclock.analysis.efficiency import LIMITS
+from logclock.report.tables import p_value
 
-__all__ = ["default_title", "headline", "methods"]
+__all__ = ["corrected", "default_title", "headline", "methods"]
 
 SHOWN = 3
 
@@ -39,18 +41,44 @@ def methods(comparison: Comparison) -> tuple[str, ...]:
         "Final loss is the cross-entropy on the fixed validation set after the last step, in nats per token, as a "
         "mean over the finished runs; sd is the sample standard deviation over seeds.",
         "Differences are taken seed by seed against the baseline, which shares initial weights and data order. "
-        "Brackets hold the 95 % Student t interval of their mean. A difference is called better or worse only if the "
-        f"interval excludes zero and the mean is at least {comparison.minimum_effect:g} nats; otherwise it reads 'no "
-        "difference', which means that none was shown."
-        + (" Intervals are not widened for comparing several optimizers at once." if len(comparison.rows) > 2 else ""),
+        "Brackets hold 95 % intervals of their mean, each taken by itself, made of the spread over seeds (Student t, "
+        "with the larger of the optimizer's own spread and the mean spread of all, so that no lucky one claims much), "
+        + _search(comparison)
+        + (
+            f", and the finite validation set ({comparison.sampling_error:.4f} nats)"
+            if comparison.sampling_error
+            else ", without the finite validation set, whose size the records do not say"
+        )
+        + "; half-widths add up in squares. A difference is called better or worse only if p, adjusted by Holm for the "
+        f"number of optimizers, is at most 0.05 and the mean is at least {comparison.minimum_effect:g} nats; otherwise "
+        "it reads 'no difference', which means that none was shown.",
         "The compute multiplier is the baseline's compute at equal loss divided by the optimizer's: where the "
         "optimizer's validation curve first crosses the baseline's final loss, or, if it never does, where the "
         "baseline's curve crosses the optimizer's (values below 1). Between evaluations the loss is linear in "
-        f"ln(compute); compute is counted by the convention {comparison.convention}.",
+        f"ln(compute); compute is counted by the convention {comparison.convention}. All runs have one model, so that "
+        f"every convention gives the same multiplier, {CONVENTION} of the log-time study too.",
         LIMITS,
         ("Learning rates were chosen on the validation set that is reported here. " if comparison.sweeps else "")
         + "Results at one model size and one number of steps need not carry over to others.",
     )
+
+
+def _search(comparison: Comparison) -> str:
+    """Say whether the choice of learning rates is in the intervals."""
+    costs = [row.search_cost for row in comparison.rows]
+    if any(cost is None for cost in costs):
+        return "without what the choice of learning rates cost, which two trials do not show"
+    if not any(costs):
+        return "with learning rates taken as given, whatever choosing them cost"
+    return "what the choice of both learning rates may have cost (the height of each over the optimum of its parabola)"
+
+
+def corrected(difference: Difference | PooledDifference) -> str:
+    """Say p where the interval alone would give a verdict and p, corrected for what was judged with it, does not."""
+    interval, p = difference.interval, difference.adjusted_p
+    if interval is None or p is None or interval[0] <= 0 <= interval[1] or p <= 1 - difference.confidence:
+        return ""
+    return f", p = {p_value(p)} among all judged together"
 
 
 def _rank(row: Row) -> tuple[bool, float, str]:
@@ -80,7 +108,7 @@ def _clause(row: Row, baseline: Row, *, is_first: bool) -> str:
     elif difference.verdict == "worse":
         verb = "loses to"
     elif difference.verdict == "no difference":
-        return f"{row.label} shows no difference to {baseline.label} ({size}, {evidence}){gone}"
+        return f"{row.label} shows no difference to {baseline.label} ({size}, {evidence}{corrected(difference)}){gone}"
     else:
         compared = f"ended {size} {baseline.label} ({evidence})"
         return f"{row.label} {compared}{_compute(row, baseline, is_first)}{gone}"

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -224,3 +225,40 @@ def test_importing_the_room_loads_neither_torch_nor_matplotlib():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def seeds_of(record, label, losses, **changes):
+    return [record(label, seed=seed, losses=(5.0, 4.6, 4.3, loss), **changes) for seed, loss in enumerate(losses)]
+
+
+def test_what_the_search_cost_widens_the_interval(record):
+    """Two rates beside the chosen one of adana, on a parabola whose optimum lies a factor 1.2 above it."""
+    main = [*seeds_of(record, "adamw", (4.10, 4.11, 4.12)), *seeds_of(record, "adana", (4.00, 4.02, 4.01))]
+    trials = [
+        record(
+            "adana",
+            lr=lr,
+            losses=(5.0, 4.6, 4.3, 4.0 + 0.1 * math.log(lr / 1.2e-3) ** 2),
+            tags={"study": "compare", "phase": "sweep"},
+        )
+        for lr in (5e-4, 1e-3, 2e-3)
+    ]
+    cost = 0.1 * math.log(1.2) ** 2
+
+    given, searched = (compare(records).row("adana") for records in (main, [*main, *trials]))
+
+    assert given.search_cost == 0.0
+    assert searched.search_cost == pytest.approx(cost)
+    assert searched.difference.uncertainty.search == pytest.approx(cost**2)
+    assert searched.difference.interval[1] > given.difference.interval[1]
+
+
+def test_verdicts_of_several_optimizers_are_adjusted_together(record):
+    # adana's pairs -0.03, -0.05, -0.04: p = 0.02 by themselves
+    main = [*seeds_of(record, "adamw", (4.0, 4.0, 4.0)), *seeds_of(record, "adana", (3.97, 3.95, 3.96))]
+    others = [run for name in "abcdefgh" for run in seeds_of(record, name, (4.01, 3.99, 4.0))]
+
+    alone, among = compare(main).row("adana"), compare([*main, *others]).row("adana")
+
+    assert alone.verdict == "better"
+    assert among.difference.adjusted_p == pytest.approx(9 * among.difference.p_value)

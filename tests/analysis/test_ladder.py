@@ -3,9 +3,10 @@ import math
 import statistics
 
 import pytest
-from ladders import LAWS, SIZES, Invented, compute, num_tokens
+from ladders import LAWS, SIZES, Invented, compute, counted, num_tokens
 
 from logclock.analysis import Point, analyse_ladder, gather_ladder, interpolated_multiplier
+from logclock.analysis.validation import TOKEN_SD
 
 QUIET = Invented(noise=0.0)
 NOISY = Invented()
@@ -27,7 +28,7 @@ def tagged(record, **tags):
 
 def test_sizes_ascend_and_carry_what_the_records_say(quiet):
     assert [size.name for size in quiet.sizes] == list(SIZES)
-    assert [size.compute for size in quiet.sizes] == [compute(name) for name in SIZES]
+    assert [size.compute for size in quiet.sizes] == [counted(name) for name in SIZES]
     assert quiet.size("4").tokens == num_tokens("4")
     assert quiet.size("4").non_embedding_params == SIZES["4"]
     with pytest.raises(ValueError, match=r"unknown size '5'\. Known: 2, 3, 4, 6, 8"):
@@ -85,33 +86,53 @@ def test_a_diverged_learning_rate_above_the_best_means_that_the_best_is_inside()
 
 
 def test_multipliers_are_those_of_the_ends_of_runs(quiet):
-    base = [Point(compute=compute(s), loss=quiet.cells["adamw", s].loss) for s in SIZES]
+    for count, name in ((counted, "multiplier"), (compute, "multiplier_beside")):
+        base = [Point(compute=count(s), loss=quiet.cells["adamw", s].loss) for s in SIZES]
+        for size in SIZES:
+            cell = quiet.cells["adana", size]
+            expected = interpolated_multiplier(Point(compute=count(size), loss=cell.loss), base)
+            assert getattr(cell, name).value == pytest.approx(expected)
+    assert quiet.cells["adamw", "4"].multiplier is None
+    assert quiet.convention_beside == "compute_6p_per_token"
+
+
+def test_the_interval_of_a_multiplier_is_that_of_the_difference_along_the_baselines_line(noisy):
+    base = [Point(compute=counted(s), loss=noisy.cells["adamw", s].loss) for s in SIZES]
 
     for size in SIZES:
-        cell = quiet.cells["adana", size]
-        expected = interpolated_multiplier(Point(compute=compute(size), loss=cell.loss), base)
-        assert cell.multiplier.value == pytest.approx(expected)
-    assert quiet.cells["adamw", "4"].multiplier is None
+        cell = noisy.cells["adana", size]
+        half_width = noisy.differences["adana"].by_size[size].uncertainty.half_width(0.9)
+        ends = [
+            interpolated_multiplier(Point(compute=counted(size), loss=cell.loss + shift), base)
+            for shift in (half_width, -half_width)
+        ]
+        assert cell.multiplier.interval == pytest.approx(tuple(ends))
+        assert cell.multiplier.is_extended == (cell.loss < noisy.cells["adamw", "8"].loss)
 
 
-def test_without_noise_the_interval_of_a_multiplier_is_a_point(quiet):
-    found = quiet.cells["adana", "4"].multiplier
+def test_the_choice_of_a_learning_rate_is_priced_by_its_parabola(quiet):
+    # the winner is 1.15 times the optimum, and nothing else is wrong with it
+    expected = 0.02 * math.log(1.15) ** 2
 
-    assert found.interval == pytest.approx((found.value, found.value))
-    assert sorted(found.by_seed) == [0, 1]
+    assert all(cell.search_cost == pytest.approx(expected) for cell in quiet.cells.values())
+    assert quiet.differences["adana"].by_size["4"].uncertainty.search == pytest.approx(2 * expected**2)
 
 
-def test_the_spread_of_multipliers_is_pooled_over_the_sizes(noisy):
-    cells = noisy.cells_of("adana")
-    logs = [[math.log(value) for value in cell.multiplier.by_seed.values()] for cell in cells]
-    # five sizes of two seeds: five degrees of freedom, whose 95 % quantile of Student's t is 2.015
-    sd = math.sqrt(statistics.fmean(statistics.variance(pair) for pair in logs))
-    half_width = 2.0150 * sd / math.sqrt(2)
+def test_a_validation_set_of_known_size_widens_every_difference(noisy):
+    records = [
+        dataclasses.replace(
+            r,
+            config=r.config
+            | {"evaluation": {"batches": 10, "batch_size": 4, "interval": 1}, "data": {"sequence_length": 100}},
+        )
+        for r in NOISY.records()
+    ]
 
-    for cell in cells:
-        low, high = cell.multiplier.interval
-        assert math.log(cell.multiplier.value / low) == pytest.approx(half_width, rel=1e-4)
-        assert math.log(high / cell.multiplier.value) == pytest.approx(half_width, rel=1e-4)
+    found = analyse_ladder(records, forms=[], num_samples=0)
+
+    assert noisy.sampling_error == 0
+    assert found.sampling_error == pytest.approx(TOKEN_SD / math.sqrt(4000))
+    assert found.differences["adana"].uncertainty.sampling == pytest.approx(TOKEN_SD**2 / 4000)
 
 
 def test_the_laws_of_the_ladder_are_recovered(quiet):
@@ -129,7 +150,7 @@ def test_the_laws_of_the_ladder_are_recovered(quiet):
 def test_the_largest_size_is_held_out(quiet):
     found = quiet.hold_outs["saturated"]["adana"]
 
-    assert found.compute == pytest.approx(compute("8"))
+    assert found.compute == pytest.approx(counted("8"))
     assert found.error == pytest.approx(0.0, abs=1e-4)
 
 
@@ -157,22 +178,30 @@ def test_a_clear_winner_is_called_better(noisy):
 
 
 def test_the_same_optimizer_under_two_names_shows_no_difference():
-    """The whole path, search included: what is reported must be 'no difference' in 95 % of repetitions."""
-    repetitions, silent, silent_everywhere = 100, 0, 0
+    """The whole path, search included: each kind of verdict is wrong in 5 % of repetitions at most, give or take 2 %.
+
+    The twins' grids lie apart by up to a factor 1.4, where the choice of the rate costs several times the noise.
+    """
+    repetitions, loud, loud_somewhere, growing = 150, 0, 0, 0
     for draw in range(repetitions):
         twins = Invented(
             optimizers=("adamw", "twin"),
-            sizes=("2", "3", "4", "6", "8"),
+            seeds=(0, 1, 2),
             noise=0.005,
+            curvature=0.085,
             draw=draw,
             laws={"adamw": LAWS["adamw"], "twin": LAWS["adamw"]},
+            is_grid_placed_at_random=True,
         )
-        found = analyse_ladder(twins.records(), forms=[], num_samples=0).differences["twin"]
-        silent += found.verdict == "no difference"
-        silent_everywhere += all(one.verdict == "no difference" for one in found.by_size.values())
+        result = analyse_ladder(twins.records(), forms=[], num_samples=0)
+        found = result.differences["twin"]
+        loud += found.verdict != "no difference"
+        loud_somewhere += any(one.verdict != "no difference" for one in found.by_size.values())
+        growing += result.trends["twin"].nats.is_shown
 
-    assert silent / repetitions >= 0.95
-    assert silent_everywhere / repetitions >= 0.95
+    assert loud / repetitions <= 0.07
+    assert loud_somewhere / repetitions <= 0.07
+    assert growing / repetitions <= 0.07
 
 
 def test_one_seed_gives_no_verdict_but_says_so():
@@ -269,10 +298,12 @@ def test_the_last_record_of_a_run_counts():
     )
 
 
-def test_compute_is_counted_by_the_convention_asked_for():
-    result = analyse_ladder(QUIET.records(), convention="compute_6d_per_token", forms=[], num_samples=0)
+def test_compute_is_counted_by_the_convention_asked_for(quiet):
+    result = analyse_ladder(QUIET.records(), convention="compute_6p_per_token", forms=[], num_samples=0)
 
-    assert result.size("4").compute == (6 * SIZES["4"] + 6 * 2048 * 64) * num_tokens("4")
+    assert result.size("4").compute == 6 * SIZES["4"] * num_tokens("4")
+    assert result.convention_beside == "compute_6d_per_token"
+    assert quiet.size("4").compute == (6 * SIZES["4"] + 6 * 2048 * 64) * num_tokens("4")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,20 @@ def test_ids_are_those_that_are_used_and_carry_the_name():
     assert not set(ids) & set(re.findall(r' id="([^"]*)"', _drawing("other").svg))
 
 
+def test_the_last_bits_of_a_number_do_not_reach_the_markup():
+    """What two processors disagree in: one unit in the last place of every coordinate."""
+    with settings():
+        figures = []
+        for nudge in (0.0, 2e-16):
+            figure, (axes,) = axes_grid()
+            axes.plot([1 + nudge, 2, 3], [1 / 3, 4 / 7 * (1 + nudge), 9.1], marker="o")
+            axes.set(xlim=(1.5 * (1 + nudge), 2.5), ylim=(0.1, 7 * (1 + nudge)))
+            figures.append(draw(figure, name="sample", title="A title", caption=""))
+
+    assert figures[0].svg == figures[1].svg
+    assert not re.search(r' (?:d|transform|x|y)="[^"]*\.\d{3}', figures[0].svg)
+
+
 def test_colours_and_type_are_those_of_the_page():
     svg = _drawing().svg
 

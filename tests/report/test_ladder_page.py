@@ -24,6 +24,7 @@ from logclock.report.ladder_tables import (
     rung_table,
     size_table,
     summary_table,
+    trend_table,
 )
 from logclock.report.ladder_wording import ladder_methods, ladder_setting, ladder_title
 
@@ -268,13 +269,61 @@ def test_the_text_form_has_tables_and_notes(result):
 def test_the_headline_ranks_by_the_mean_and_states_the_margin_of_the_winner(result):
     sentence = ladder_headline(result)
 
-    assert sentence.startswith("muon beats adamw by 0.06")
-    assert "; adana beats adamw by 0.05" in sentence
-    low, high = (-bound for bound in reversed(result.differences["adana"].interval))
-    assert f"adana beats adamw by {-result.differences['adana'].mean:.4f} nats ({low:.4f} to {high:.4f})" in sentence
-    assert "nats on average over 5 sizes (95 % interval 0.06" in sentence  # said once, of the first
+    first, second = sorted(("adana", "muon"), key=lambda label: result.differences[label].mean)
+    assert sentence.startswith(f"{first} beats adamw by 0.05")
+    assert f"; {second} beats adamw by 0.05" in sentence
+    low, high = (-bound for bound in reversed(result.differences[second].interval))
+    assert f"{second} beats adamw by {-result.differences[second].mean:.4f} nats ({low:.4f} to {high:.4f})" in sentence
+    assert "nats on average over 5 sizes (95 % interval 0.04" in sentence  # said once, of the first
     first, last = (result.cells["adana", size].multiplier.value for size in ("2", "8"))
     assert f"a compute multiplier of {first:.2f} at size 2 and {last:.2f} at size 8" in sentence
+
+
+def test_growth_is_said_only_where_a_test_shows_it(result):
+    shown = {label: (trends.nats.is_shown, trends.multiplier.is_shown) for label, trends in result.trends.items()}
+    said = dict(
+        zip(column(trend_table(result), "optimizer"), column(trend_table(result), "grows with size"), strict=True)
+    )
+
+    # adana's invented law gains in nats with size, muon's loses: exponents 0.104 and 0.095 against 0.100
+    assert {label: said[label] for label, (nats, multiplier) in shown.items() if not (nats or multiplier)} == {
+        label: "not shown" for label, flags in shown.items() if not any(flags)
+    }
+    assert all("grows" in said[label] or "falls" in said[label] for label, flags in shown.items() if any(flags))
+    for label, trends in result.trends.items():
+        row = next(row for row in trend_table(result).rows if row[0] == label)
+        low, high = trends.nats.interval
+        assert row[1] == f"{trends.nats.slope:+.4f} [{low:+.4f}, {high:+.4f}]"
+        assert row[3] == "5"
+        # the largest size lies below the baseline's last run, so its multiplier is extended and enters no slope
+        assert row[6] == "4"
+
+
+def test_a_constant_gain_is_not_said_to_grow():
+    laws = Invented().laws
+    floor, coefficient, *rest = laws["adamw"]
+    ladder = Invented(
+        optimizers=("adamw", "ahead"), laws={"adamw": laws["adamw"], "ahead": (floor - 0.05, coefficient, *rest)}
+    )
+
+    result = analyse_ladder(ladder.records(), forms=[])
+
+    assert "the gain grows in nats" not in ladder_headline(result)
+    assert not result.trends["ahead"].nats.is_shown
+
+
+def test_multipliers_stand_in_both_conventions_and_extended_ones_are_marked(result):
+    table = rung_table(result)
+
+    for row, cell in zip(
+        table.rows[5:], [c for label in ("adana", "muon") for c in result.cells_of(label)], strict=True
+    ):
+        cells = dict(zip(table.columns, row, strict=True))
+        for heading, found in (("multiplier (6 P + 6 V d)", cell.multiplier), ("by 6 P", cell.multiplier_beside)):
+            low, high = found.interval
+            mark = "*" if found.is_extended else ""
+            assert cells[heading] == f"{found.value:.2f}x ({low:.2f} to {high:.2f}){mark}"
+    assert any(w.startswith("Size 8: the baseline's line is extended beyond its runs for the") for w in result.warnings)
 
 
 def test_no_difference_is_said_in_these_words():

@@ -68,9 +68,10 @@ def test_the_methods_state_the_minimum_effect_the_convention_and_the_bias(study,
     text = " ".join(methods(compare(study, minimum_effect=0.007)))
 
     assert "at least 0.007 nats" in text
+    assert "compute_6d_per_token" in text
     assert "compute_6p_per_token" in text
     assert "towards 1" in text
-    assert "not widened for comparing several" in text
+    assert "adjusted by Holm for the number of optimizers" in text
     assert "Learning rates were chosen on the validation set" in text
     assert "Learning rates were chosen" not in " ".join(methods(compare(one_seed)))
 

@@ -107,9 +107,12 @@ def test_a_bracket_without_the_threshold_is_refused():
         stability_threshold(lambda c3: dana_constant(problem, c3=c3), problem, horizon=1e6, bracket=(0.01, 0.02))
 
 
-@pytest.mark.parametrize(("alpha", "documented"), [(0.7, 7.0), (1.0, 4.3), (1.5, 3.1)])
-def test_the_documented_rule_follows_from_the_resolved_modes(alpha, documented):
-    problem = problem_of(alpha, 10**7)
+@pytest.mark.parametrize(
+    ("alpha", "num_features", "documented"),
+    [(0.7, 10**3, 13.7), (0.7, 10**4, 8.6), (0.7, 10**5, 7.5), (0.7, 10**7, 7.0), (1.0, 10**4, 4.3), (1.5, 10**4, 3.1)],
+)
+def test_the_documented_rule_follows_from_the_resolved_modes(alpha, num_features, documented):
+    problem = problem_of(alpha, num_features)
     step = gradient_step(problem)
 
     modes = resolved_modes(problem, gamma2=step, damping=6 / (6 + 1e5))
