@@ -67,7 +67,7 @@ class Batch:
         return list(scalar({**self.scalars, **self.numbers}).unbind())
 
     def bound(self, segment: int) -> tuple[list[tuple[Instruction | Reduction, Any]], frozenset[int]]:
-        """Return a segment's code with the values of its scalars, and at which positions there is one for each tensor."""
+        """Return a segment's code with the values of its scalars, and where there is a value for each tensor."""
         code: list[tuple[Instruction | Reduction, Any]] = []
         per_tensor = set()
         for step in self.program.segments[segment].code:

@@ -24,8 +24,9 @@ SHOWN = 200
 def to_dict(value: Any) -> Any:
     """Turn a dataclass tree into dicts, lists, numbers, strings and None.
 
-    Members of a family (see `Registry`) get their name under the family's tag, first in the dict. A field whose metadata
-    say `omit_default` is left out at its default value, so that data written before there was such a field stays equal.
+    Members of a family (see `Registry`) get their name under the family's tag, first in the dict. A field whose
+    metadata say `omit_default` is left out at its default value, so that data written before there was such a field
+    stays equal.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         family = getattr(value, "family", None)

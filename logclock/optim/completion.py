@@ -121,9 +121,7 @@ def _written(group: Mapping[str, Any], key: str, value: Any) -> Any:
     if key in ("lr", "peak_lr"):
         return _learning_rate(key, value)
     if key in SETTINGS:
-        value = plain(value)
-        _check_setting(key, value)
-        return value
+        return _setting(key, value)
     if key in _field_names(algorithm):
         return _field_value(Spec.family.get(algorithm), key, value)
     if key in ("params", "param_names"):
@@ -195,7 +193,7 @@ def _learning_rate(key: str, value: Any) -> Any:
 
 def _setting(key: str, value: Any) -> Any:
     """Return the plain data of a setting's value."""
-    value = _plain(value)
+    value = plain(value)
     if key == "maximize" and not isinstance(value, bool):
         raise TypeError(f"maximize must be True or False, got {value!r}.")
     if key == "rounding_seed" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
@@ -268,8 +266,7 @@ def completed(given: Mapping[str, Any], owner: str, *, is_group: bool = False) -
     spec = spec_of(algorithm, {**{key: _field_value(cls, key, value) for key, value in fields.items()}, "lr": peak})
     group: dict[str, Any] = {"lr": lr, "algorithm": algorithm, "peak_lr": peak}
     for key, default in SETTINGS.items():
-        group[key] = plain(given.get(key, default))
-        _check_setting(key, group[key])
+        group[key] = _setting(key, given.get(key, default))
     state_formats(group["state_dtype"], spec.rule, spec)
     group |= {f.name: to_dict(getattr(spec, f.name)) for f in dataclasses.fields(spec) if f.name != "lr"}
     return LiveGroup({**group, **foreign})
