@@ -167,8 +167,7 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
 
 def state_bytes_per_element(states: Mapping[str, State]) -> int:
     """Return the bytes of float32 state per element of a square matrix; numbers and vectors do not count."""
-    full = [state for state in states.values() if state.shape == "param" or isinstance(state.shape, tuple)]
-    return 4 * sum(state.shape == "param" or len(state.shape) == 2 for state in full)
+    return 4 * sum(state.shape == "param" or len(state.shape) == 2 for state in states.values())
 
 
 def stubs() -> str:
