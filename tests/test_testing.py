@@ -42,12 +42,10 @@ class KeepsMore(AdamW):
 class StartsElsewhere(AdamW):
     """Starts an average at something else than is declared."""
 
-    def _state_of(self, param, group):
-        is_new = param not in self.state
-        state = super()._state_of(param, group)
-        if is_new:
+    def materialize_state(self):
+        super().materialize_state()
+        for state in self.state.values():
             state["exp_avg"].fill_(0.5)
-        return state
 
 
 class NegatesGradients(AdamW):

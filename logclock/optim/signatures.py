@@ -157,7 +157,9 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
             shape += f", 0 x 0 where a side exceeds {state.empty_above}"
         start = starts[state.init] if isinstance(state.init, str) else f"{state.init:.3g}"
         formats = "any" if state.weight is None else f"any that can follow {state.weight}"
-        rows.append(StateRow(name, shape, start, "float32" if state.is_number or state.keeps == "float32" else formats))
+        if state.is_number or state.keeps == "float32":
+            formats = "exact" if state.is_number else "float32"
+        rows.append(StateRow(name, shape, start, formats))
     return rows
 
 
