@@ -52,7 +52,7 @@ class RunLog:
     def add_schedules(self, *, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:
         """Add a point of the schedules, GROUP/NAME for every group and scalar."""
         point = {f"{group}/{name}": value for group, scalars in groups.items() for name, value in scalars.items()}
-        _append(self.schedules, {"step": step} | point)
+        _append(self.schedules, {"step": step, **point})
 
     def compact_schedules(self) -> Series:
         """Return the schedules as a record has them: nothing twice, and one value for what does not change.
