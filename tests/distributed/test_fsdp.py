@@ -40,20 +40,3 @@ def test_each_rank_holds_the_state_of_its_shards_only(pair, name):
         trained = sum(size for param, size in result["local_sizes"].items() if param in TRAINED)
         assert result["state_bytes"][0] == CASES[name].state_bytes * trained
     assert sum(result["state_bytes"][0] for result in ranks) == ranks[0]["state_bytes"][1]
-
-
-@pytest.mark.slow  # compiles
-def test_compiled_sharded_steps_are_close_to_the_unsharded_run(pair):
-    """With one optimizer only: below the local shard nothing depends on the rule but the graph.
-
-    Bound: 4 units in the last place of the larger of a parameter and 1, that of the contract suite for `compiled`. It
-    is bitwise where the vectorised part of the graph rounds like its scalar tail, into which other elements fall.
-    """
-    ranks = pair.run(sharded_and_whole, "adana", {"backend": "compiled"}, timeout=280)
-
-    for result in ranks:
-        assert result["clocks"] == dict.fromkeys(TRAINED, 5.0)
-        for param in TRAINED:
-            ours, theirs = result["sharded"][param], result["whole"][param]
-            assert ((ours - theirs).abs() <= 4 * EPS * theirs.abs().clamp(min=1)).all(), param
-    assert_same(ranks[0]["sharded"], ranks[1]["sharded"])

@@ -1,6 +1,9 @@
 """AdamW as printed in its paper: bias-corrected moments, decoupled decay before the update."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 
 
 def adamw(theta, grads, *, lr, beta1, beta2, eps, decay):
@@ -13,3 +16,14 @@ def adamw(theta, grads, *, lr, beta1, beta2, eps, decay):
         theta = (1 - decay(t)) * theta
         theta = theta - lr(t) * m_hat / (np.sqrt(v_hat) + eps)
     return theta, m, v
+
+
+CASES = (
+    Case(
+        "adamw",
+        {"betas": (0.9, 0.98)},
+        partial(adamw, beta1=0.9, beta2=0.98, eps=1e-8),
+        8,
+        coupled=True,
+    ),
+)

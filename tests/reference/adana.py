@@ -1,6 +1,9 @@
 """ADANA and Dana-MK4, transcribed from specs/adana.md 1.2 and 1.3 in the authors' notation."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 from reference.schedules import newest_weight
 
 
@@ -35,3 +38,19 @@ def dana_mk4(theta, grads, *, lr, kappa, delta, clip, eps, decay):
         theta = theta + u
         theta = theta * (1 - decay(t))
     return theta, m, v
+
+
+CASES = (
+    Case(
+        "adana",
+        {"kappa": 0.8, "delta": 6.0},
+        partial(adana, kappa=0.8, delta=6.0, plus_one=0, eps=1e-8),
+        8,
+    ),
+    Case(
+        "dana-mk4",
+        {"kappa": 0.75, "clip_snr": 0.5},
+        partial(dana_mk4, kappa=0.75, delta=8.0, clip=0.5, eps=1e-8),
+        8,
+    ),
+)

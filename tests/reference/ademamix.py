@@ -1,6 +1,11 @@
 """AdEMAMix as printed in its paper (zoo.md 4.3), with both warm-ups of length warmup, in the authors' notation."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
+
+from logclock.schedules import HalfLifeRamp, LinearRamp
 
 
 def ademamix(theta, grads, *, lr, beta1, beta2, beta3, alpha, warmup, eps, decay):
@@ -16,3 +21,18 @@ def ademamix(theta, grads, *, lr, beta1, beta2, beta3, alpha, warmup, eps, decay
         v_hat = v / (1 - beta2**t)
         theta = (1 - decay(t)) * theta - lr(t) * (m1_hat + alpha_t * m2) / (np.sqrt(v_hat) + eps)
     return theta, m1, v, m2
+
+
+CASES = (
+    Case(
+        "ademamix",
+        {
+            "ema2": 0.02,
+            "ema_slow": HalfLifeRamp(start=0.1, end=0.01, steps=30),
+            "gain": LinearRamp(start=0.0, end=3.0, steps=30),
+        },
+        partial(ademamix, beta1=0.9, beta2=0.98, beta3=0.99, alpha=3.0, warmup=30, eps=1e-8),
+        12,
+        coupled=True,
+    ),
+)

@@ -1,6 +1,9 @@
 """DANA in the general form of specs/dana-plrf.md 2.1, with the DANA-decaying coefficients."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 
 
 def dana(theta, grads, *, lr, kappa, delta, c3, decay):
@@ -11,3 +14,14 @@ def dana(theta, grads, *, lr, kappa, delta, c3, decay):
         y = (1 - forget) * y + g
         theta = (1 - decay(t)) * theta - lr(t) * g - c3 * lr(t) * t**-kappa * y
     return theta, y
+
+
+CASES = (
+    Case(
+        "dana",
+        {"kappa": 0.6, "delta": 4.0, "c3": 0.75},
+        partial(dana, kappa=0.6, delta=4.0, c3=0.75),
+        4,
+        coupled=True,
+    ),
+)

@@ -1,6 +1,9 @@
 """Dana-Star and Dana-Star-MK4, transcribed from specs/adana.md 1.4 to 1.6 in the authors' notation."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 from reference.schedules import newest_weight
 
 
@@ -38,3 +41,19 @@ def dana_star_mk4(theta, grads, *, lr, kappa, delta, clip, eps, decay):
         u = -lr(t) * (g * r + (tau_tilde * np.sign(m) * a + m * r))
         theta = (theta + u) * (1 - decay(t))
     return theta, m, v, tau
+
+
+CASES = (
+    Case(
+        "dana-star",
+        {"kappa": 0.75, "clip_grad": 0.7},
+        partial(dana_star, kappa=0.75, delta=8.0, clip=0.7, eps=1e-8),
+        12,
+    ),
+    Case(
+        "dana-star-mk4",
+        {"kappa": 0.8, "clip_snr": 0.5},
+        partial(dana_star_mk4, kappa=0.8, delta=8.0, clip=0.5, eps=1e-8),
+        12,
+    ),
+)

@@ -1,6 +1,9 @@
 """Lion as printed in its paper (zoo.md 3.11): interpolate, take the sign, then update the momentum."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 
 
 def lion(theta, grads, *, lr, beta1, beta2, decay):
@@ -10,3 +13,15 @@ def lion(theta, grads, *, lr, beta1, beta2, decay):
         theta = theta - lr(t) * np.sign(c) - decay(t) * theta
         m = beta2 * m + (1 - beta2) * g
     return theta, m
+
+
+CASES = (
+    Case(
+        "lion",
+        {"ema1": 0.05, "ema2": 0.02},
+        partial(lion, beta1=0.95, beta2=0.98),
+        4,
+        coupled=True,
+        jumps=True,
+    ),
+)

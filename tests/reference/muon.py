@@ -1,6 +1,9 @@
 """Muon in float64, one matrix at a time (specs/zoo.md 4.5, 4.6)."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 
 A, B, C = 3.4445, -4.7750, 2.0315
 
@@ -24,3 +27,14 @@ def muon(theta, grads, *, lr, decay, mu, nesterov, scale_rule, blocks=1):
         scale = 0.2 * np.sqrt(max(rows, cols)) if scale_rule == "match_rms_adamw" else np.sqrt(max(1, rows / cols))
         theta = (1 - decay(t)) * theta - lr(t) * scale * update
     return theta, buffer
+
+
+CASES = (
+    Case(
+        "muon",
+        {"ema1": 0.1, "scale_rule": "match_rms_adamw", "iteration_dtype": "float32"},
+        partial(muon, mu=0.9, nesterov=True, scale_rule="match_rms_adamw"),
+        4,
+        coupled=True,
+    ),
+)

@@ -1,6 +1,9 @@
 """NAdamW in the look-ahead form of zoo.md 4.2 (a): Adam's numerator with the next momentum and the current gradient."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 
 
 def nadamw(theta, grads, *, lr, beta1, beta2, eps, decay):
@@ -13,3 +16,14 @@ def nadamw(theta, grads, *, lr, beta1, beta2, eps, decay):
         theta = (1 - decay(t)) * theta
         theta = theta - lr(t) * m_hat / (np.sqrt(v_hat) + eps)
     return theta, m, v
+
+
+CASES = (
+    Case(
+        "nadamw",
+        {"ema1": 0.1, "ema2": 0.02},
+        partial(nadamw, beta1=0.9, beta2=0.98, eps=1e-8),
+        8,
+        coupled=True,
+    ),
+)

@@ -1,6 +1,9 @@
 """torch.optim.SGD's momentum in the sum form, with decoupled decay."""
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 
 
 def sgd(theta, grads, *, lr, momentum, nesterov, decay):
@@ -11,3 +14,14 @@ def sgd(theta, grads, *, lr, momentum, nesterov, decay):
         direction = g + momentum * buffer if nesterov else buffer
         theta = (1 - decay(t)) * theta - lr(t) * direction
     return theta, buffer
+
+
+CASES = (
+    Case(
+        "sgd",
+        {"momentum": 0.9, "nesterov": True},
+        partial(sgd, momentum=0.9, nesterov=True),
+        4,
+        coupled=True,
+    ),
+)

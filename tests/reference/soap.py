@@ -3,7 +3,10 @@
 Ours keeps it in weight space; specs/zoo.md 4.7 says that they are the same.
 """
 
+from functools import partial
+
 import numpy as np
+from contract.case import Case
 
 
 def descending_eigenvectors(gram):
@@ -38,3 +41,20 @@ def soap(theta, grads, *, lr, decay, beta1, beta2, shampoo_beta, eps, interval):
             rotated_avg = q_left.T @ weights @ q_right
             squares = squares[row_order][:, col_order]
     return theta, q_left @ rotated_avg @ q_right.T, squares, left, right, q_left, q_right
+
+
+def is_square(shape):
+    """The Gram matrix of a longer side has a null space, whose basis is arbitrary (specs/zoo.md 4.7)."""
+    return shape[0] == shape[1]
+
+
+CASES = (
+    Case(
+        "soap",
+        {"ema1": 0.1, "ema2": 0.04, "gram_ema": 0.1, "refresh_interval": 3},
+        partial(soap, beta1=0.9, beta2=0.96, shampoo_beta=0.9, eps=1e-8, interval=3),
+        lambda shape: 4 * (2 * shape[0] * shape[1] + 2 * shape[0] ** 2 + 2 * shape[1] ** 2),
+        coupled=True,
+        determines=is_square,
+    ),
+)

@@ -1,0 +1,60 @@
+"""What does the contract suite need to know about an optimizer? Settings to try, an independent reference, and facts."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from contract.runs import SHAPES, make_params
+
+import logclock.optim as optim
+from logclock.rules import Spec
+
+MATRICES = ((5, 3), (4, 4), (3, 6), (4, 4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One optimizer under test.
+
+    Args:
+        name: As the optimizer is registered.
+        settings: Hyperparameters to test with, beside lr and weight decay.
+        reference: Float64 numpy run `(theta, grads, *, lr, decay) -> (theta, *states)` with lr, decay functions of t.
+        state_bytes: State per float32 parameter, or a function of the shape of a tensor.
+        coupled: Whether lambda is multiplied by lr (else by lr / peak).
+        determines: For which shapes the equations leave nothing open.
+        jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
+    """
+
+    name: str
+    settings: dict
+    reference: Callable
+    state_bytes: int | Callable
+    coupled: bool = False
+    determines: Callable = lambda shape: True
+    jumps: bool = False
+
+    @property
+    def build(self):
+        """Its public class."""
+        return getattr(optim, Spec.family.get(self.name).class_name)
+
+    @property
+    def is_elementwise(self):
+        return Spec.family.get(self.name)().rule.is_elementwise
+
+    @property
+    def matrices_only(self):
+        return Spec.family.get(self.name).matrices_only
+
+    def params(self, shapes=None, dtype=torch.float32, *, seed=0, determined=False):
+        """Parameters as `make_params` makes them, those that the optimizer takes (and determines)."""
+        if shapes is None:
+            shapes = MATRICES if self.matrices_only else SHAPES
+        taken = [shape for shape in shapes if len(shape) == 2 or not self.matrices_only]
+        return make_params([shape for shape in taken if self.determines(shape) or not determined], dtype, seed)
+
+    def bytes_of(self, shape):
+        """Bytes of the state of a float32 parameter."""
+        return self.state_bytes(shape) if callable(self.state_bytes) else self.state_bytes * math.prod(shape)
