@@ -413,6 +413,18 @@ def test_a_logarithm_of_a_bounded_number_keeps_its_accuracy_and_nan():
     assert math.isnan(got[-1])
 
 
+@pytest.mark.parametrize("bound", [constant(0.0), constant(1e-40), named("floor")])
+def test_a_logarithm_of_a_number_that_may_be_0_or_subnormal_takes_care(bound):
+    code = (Instruction("maximum", (0,), bound, 2), Instruction("log", (2,), None, 1))
+    program = Program(("param", "update"), ("update",), (Segment(code),), (), 1)
+    columns = {"param": [torch.tensor([0.0, 1e-40, 1.0])], "update": [torch.zeros(3)]}
+
+    run_program(program, columns, {"floor": 0.0})
+
+    lowest = -math.inf if bound != constant(1e-40) else math.log(1e-40)
+    assert columns["update"][0].tolist() == pytest.approx([lowest, math.log(1e-40), 0.0], rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_every_value_of_a_format_is_read_and_rounded_as_torch_does(dtype):
     program = Program(("param", "update"), ("update",), (Segment((Instruction("copy", (0,), None, 1),)),), (), 0)
