@@ -182,14 +182,19 @@ def run_all(arguments):
                 result["steps"].append(row)
                 times = f"{row['milliseconds']:6.1f} ms against {row['reference_milliseconds']:.1f} ms"
                 print(f"{num_tensors:4d} tensors {name:14s} {row['backend']:8s} {ratio(row):20s} {times}", flush=True)
-    if "fused" in arguments.backends:
-        for name in arguments.optimizers:
-            row = first_steps(name, arguments)
-            result["first_steps"].append(row)
-            print(f"{name:14s} first step: {row['cold_seconds']} s, cached {row['warm_seconds']} s", flush=True)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+            save(result, arguments.json)
+    for name in arguments.optimizers if "fused" in arguments.backends else []:
+        row = first_steps(name, arguments)
+        result["first_steps"].append(row)
+        print(f"{name:14s} first step: {row['cold_seconds']} s, cached {row['warm_seconds']} s", flush=True)
+        save(result, arguments.json)
+
+
+def save(result, path):
+    """Write what there is so far: all of it takes half an hour."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 INTRODUCTION = """\

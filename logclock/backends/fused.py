@@ -13,7 +13,7 @@ import torch
 from logclock.backends import native
 from logclock.backends.emit import TYPES, Signature, number_names, shared_names, source_of
 from logclock.backends.matrices import run_matrices
-from logclock.backends.operands import compute_dtype, flat_operands, is_sharded, sums_over_shards, write_back
+from logclock.backends.operands import compute_dtype, flat_operands, is_sharded, local, sums_over_shards, write_back
 from logclock.backends.program import Program, plan_of
 from logclock.backends.storage import Rounding, element_numbers
 from logclock.rules import Rule
@@ -198,11 +198,12 @@ def _flattened(
     compute = compute_dtype(params[0])
     rows = []
     for i, param in enumerate(params):
+        count = local(param).numel()
         row = flat_operands(param, [column[i] for column in own[: program.num_operands]])
         row += [column[i].reshape(1) for column in own[program.num_operands :]]
         row = [x if x.dtype in TYPES else x.to(compute) for x in row]
         for name, x in zip((*program.operands, *program.number_states), row, strict=True):
-            expected = 1 if name in program.number_states else row[0].numel()
+            expected = 1 if name in program.number_states else count
             if not x.is_cpu or x.numel() != expected:
                 raise RuntimeError(
                     f"{name} of parameter {i} has {x.numel()} elements on {x.device}; it must have {expected} on the "

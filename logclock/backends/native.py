@@ -19,7 +19,7 @@ COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (
     "-std=c++17",
     "-O3",
-    "-march=native",
+    "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native",
     "-fopenmp-simd",  # vectorizes; threads are those of torch
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -152,7 +152,7 @@ def _advice(reason: str) -> str:
 
 
 def _key(source: str, compiler: tuple[str, ...]) -> str:
-    """Return a hash of all that the library depends on: -march=native makes the processor a part of it."""
+    """Return a hash of all that the library depends on: the flag `native` makes the processor a part of it."""
     digest = hashlib.sha256()
     for part in (source, *compiler, *FLAGS, _version(compiler), _processor()):
         digest.update(part.encode() + b"\0")

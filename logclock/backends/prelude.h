@@ -39,14 +39,12 @@ template <void (*run)(const Work &, i64)> INLINE void share(Work &work) {
   }
 }
 
-// Adds the sums over pieces in their order, whatever the threads did, to numbers[tensor][column[k]].
+// Adds the sums over pieces in their order, whatever the threads did, to numbers[tensor][column[k]], which are 0 before.
 INLINE void add_up(Work &work, i64 num_sums, i64 num_numbers, const i64 *column) {
   for (i64 own = 0; own < work.num_threads; own++) work.next[8 * own] = 0;
-  for (i64 k = 0; k < num_sums; k++) {
-    for (i64 tensor = 0; tensor < work.num_tensors; tensor++) work.numbers[tensor * num_numbers + column[k]] = 0;
-    for (i64 piece = 0; piece < work.num_pieces; piece++)
+  for (i64 piece = 0; piece < work.num_pieces; piece++)
+    for (i64 k = 0; k < num_sums; k++)
       work.numbers[work.pieces[3 * piece] * num_numbers + column[k]] += work.sums[piece * num_sums + k];
-  }
 }
 
 // Loops run in blocks, each of which asks for memory that a later one needs: more operands stream by than a processor

@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -243,15 +244,21 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, has_openmp):
         assert all(torch.equal(x, y) for x, y in zip(other, results[0], strict=True))
 
 
-def test_torch_and_kernels_share_one_openmp_runtime():
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_kernels_use_the_openmp_runtime_of_torch_and_bring_no_other():
+    def runtimes():
+        with open("/proc/self/maps") as file:
+            return set(re.findall(r"/\S*lib(?:g|i)?omp\S*\.so\S*", file.read()))
+
     spec = spec_of("adana")
     torch.set_num_threads(2)
+    torch.ones(1000, 1000).exp()  # torch's threads are running
+    before = runtimes()
+
     fused.run(spec.rule, *operands(spec.rule, [(400, 400)]), spec.scalars(1))
 
-    with open("/proc/self/maps") as file:
-        loaded = set(re.findall(r"/\S*lib(?:g|i)?omp\S*\.so\S*", file.read()))
-
-    assert len(loaded) <= 1
+    assert runtimes() == before
+    assert (fused._openmp() is not None) == ("ATen parallel backend: OpenMP" in torch.__config__.parallel_info())
 
 
 def test_a_tensor_of_another_size_type_or_device_is_refused():
@@ -411,6 +418,18 @@ def test_a_logarithm_of_a_bounded_number_keeps_its_accuracy_and_nan():
     assert ulps_apart(got[:-5], exact[:-5]).max() <= 2.0
     assert got[-5:-1].tolist() == [0.0, 0.0, math.inf, 0.0]
     assert math.isnan(got[-1])
+
+
+@pytest.mark.parametrize("bound", [constant(0.0), constant(1e-40), named("floor")])
+def test_a_logarithm_of_a_number_that_may_be_0_or_subnormal_takes_care(bound):
+    code = (Instruction("maximum", (0,), bound, 2), Instruction("log", (2,), None, 1))
+    program = Program(("param", "update"), ("update",), (Segment(code),), (), 1)
+    columns = {"param": [torch.tensor([0.0, 1e-40, 1.0])], "update": [torch.zeros(3)]}
+
+    run_program(program, columns, {"floor": 0.0})
+
+    lowest = -math.inf if bound != constant(1e-40) else math.log(1e-40)
+    assert columns["update"][0].tolist() == pytest.approx([lowest, math.log(1e-40), 0.0], rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
