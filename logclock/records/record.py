@@ -35,7 +35,9 @@ class RunRecord:
         validation: Series `step`, `tokens`, `loss` (nats per token), `bits_per_byte`.
         schedules: Series `step` and every scalar of the optimizer's first group under its glossary name.
         metrics: Final numbers: `final_validation_loss`, `final_bits_per_byte`, `final_train_loss`, `final_step`, ...;
-            with an adaptive warm-up `handover_step` and `handover_loss`.
+            of the whole validation set `selection_loss` (first half), `held_out_loss`, `held_out_bits_per_byte` and
+            `held_out_tokens` (second half), which older records lack; with an adaptive warm-up `handover_step` and
+            `handover_loss`.
         cost: `wall_seconds`, `step_seconds` (median), `tokens_per_second`, `optimizer_step_seconds` (median),
             `optimizer_state_bytes`, `peak_memory_bytes`.
         schema_version: Version of this layout.
