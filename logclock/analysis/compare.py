@@ -17,7 +17,14 @@ from logclock.analysis.significance import (
     with_moderated_spreads,
 )
 from logclock.analysis.study import OPTIMIZERS, Study, differing_paths, gather, peak_lr, planned_steps
-from logclock.analysis.validation import sampling_error
+from logclock.analysis.validation import (
+    FINAL,
+    HELD_OUT,
+    loss_to_choose_by,
+    loss_to_report,
+    mixed_evaluations,
+    sampling_error,
+)
 from logclock.records import RunRecord
 
 __all__ = [
@@ -186,6 +193,7 @@ class Comparison:
         minimum_effect: Smallest loss difference that is called one, in nats.
         sampling_error: Standard error of a difference from the finite validation set, in nats; 0 if its size is
             unknown.
+        is_held_out: Whether losses are on tokens that had no part in the choice of learning rates.
         convention: Key of `RunRecord.model` by which compute was counted.
         warnings: What makes the comparison less fair or less certain than it looks, in sentences.
     """
@@ -195,6 +203,7 @@ class Comparison:
     sweeps: tuple[Sweep, ...]
     minimum_effect: float
     sampling_error: float
+    is_held_out: bool
     convention: str
     warnings: tuple[str, ...]
 
@@ -238,9 +247,12 @@ def compare_study(
     """Compare the labels of a study that `gather` has checked."""
     sweeps = tuple(sweep_of(label, runs) for label, runs in study.sweep.items())
     costs = _search_costs(study, sweeps)
-    sampling = sampling_error(record for runs in study.main.values() for record in runs)
-    differences = _differences(study, minimum_effect, costs, sampling)
-    rows = tuple(_row(study, label, differences.get(label), costs.get(label, 0.0), convention) for label in study.main)
+    main = [record for runs in study.main.values() for record in runs]
+    reported, sampling = loss_to_report(main), sampling_error(main)
+    differences = _differences(study, reported, minimum_effect, costs, sampling)
+    rows = tuple(
+        _row(study, label, reported, differences.get(label), costs.get(label, 0.0), convention) for label in study.main
+    )
     return Comparison(
         baseline=study.baseline,
         rows=rows,
@@ -248,7 +260,8 @@ def compare_study(
         minimum_effect=minimum_effect,
         sampling_error=sampling,
         convention=convention,
-        warnings=(*_main_warnings(study, rows), *_sweep_warnings(study, rows, sweeps)),
+        is_held_out=reported == HELD_OUT,
+        warnings=(*_main_warnings(study, rows), *mixed_evaluations(main), *_sweep_warnings(study, rows, sweeps)),
     )
 
 
@@ -267,11 +280,12 @@ def _search_costs(study: Study, sweeps: Sequence[Sweep]) -> dict[str, float | No
 
 
 def _differences(
-    study: Study, minimum_effect: float, costs: Mapping[str, float | None], sampling: float
+    study: Study, reported: str, minimum_effect: float, costs: Mapping[str, float | None], sampling: float
 ) -> dict[str, Difference]:
     """Return the difference of every label to the baseline, with moderated spreads, judged together."""
     losses = {
-        label: {seed: _final_loss(record) for seed, record in study.finished(label).items()} for label in study.main
+        label: {seed: _reported(record, reported) for seed, record in study.finished(label).items()}
+        for label in study.main
     }
     found = {
         label: paired_difference(
@@ -287,19 +301,27 @@ def _differences(
     return jointly_judged(with_moderated_spreads(found, share_baseline=True))
 
 
-def _row(study: Study, label: str, difference: Difference | None, search_cost: float | None, convention: str) -> Row:
+def _row(
+    study: Study,
+    label: str,
+    reported: str,
+    difference: Difference | None,
+    search_cost: float | None,
+    convention: str,
+) -> Row:
     finished, reference = study.finished(label), study.finished(study.baseline)
-    losses = [_final_loss(record) for record in finished.values()]
+    losses = [_reported(record, reported) for record in finished.values()]
+    bits = "held_out_bits_per_byte" if reported == HELD_OUT else "final_bits_per_byte"
     multiplier = None if difference is None else multiplier_range(finished, reference, convention=convention)
     by_seed = dict(multiplier.by_seed) if multiplier else {}
     records = study.main[label]
     return Row(
         label=label,
         is_baseline=label == study.baseline,
-        runs=tuple(_run(record, multiplier=by_seed.get(record.seed)) for record in records),
+        runs=tuple(_run(record, reported, multiplier=by_seed.get(record.seed)) for record in records),
         final_validation_loss=_mean(losses),
         loss_sd=statistics.stdev(losses) if len(losses) >= 2 else None,
-        bits_per_byte=_mean(record.metrics.get("final_bits_per_byte") for record in finished.values()),
+        bits_per_byte=_mean(record.metrics.get(bits) for record in finished.values()),
         difference=difference,
         search_cost=search_cost,
         multiplier=multiplier,
@@ -308,7 +330,7 @@ def _row(study: Study, label: str, difference: Difference | None, search_cost: f
     )
 
 
-def _run(record: RunRecord, *, multiplier: Multiplier | None = None) -> Run:
+def _run(record: RunRecord, metric: str = FINAL, *, multiplier: Multiplier | None = None) -> Run:
     is_finished = record.status == "finished"
     return Run(
         label=record.label,
@@ -317,7 +339,7 @@ def _run(record: RunRecord, *, multiplier: Multiplier | None = None) -> Run:
         reason=record.reason,
         last_step=_last_step(record),
         peak_lr=peak_lr(record),
-        final_validation_loss=record.metrics.get("final_validation_loss") if is_finished else None,
+        final_validation_loss=record.metrics.get(metric) if is_finished else None,
         multiplier=multiplier,
         record_hash=record.record_hash,
         run_id=record.run_id,
@@ -326,9 +348,10 @@ def _run(record: RunRecord, *, multiplier: Multiplier | None = None) -> Run:
 
 def sweep_of(label: str, records: Sequence[RunRecord]) -> Sweep:
     """Return what the runs of one label's search say."""
+    chosen_by = loss_to_choose_by(records)
     by_lr: dict[float, list[Run]] = {}
     for record in sorted(records, key=lambda record: (peak_lr(record), record.seed)):
-        by_lr.setdefault(peak_lr(record), []).append(_run(record))
+        by_lr.setdefault(peak_lr(record), []).append(_run(record, chosen_by))
     points = tuple(
         SweepPoint(
             peak_lr=lr,
@@ -428,10 +451,10 @@ def _costs(records: Sequence[RunRecord]) -> dict[str, float | None]:
     return {name: _median(record.cost.get(name) for record in records) for name in names}
 
 
-def _final_loss(record: RunRecord) -> float:
-    loss = record.metrics["final_validation_loss"]
+def _reported(record: RunRecord, metric: str) -> float:
+    loss = record.metrics[metric]
     if loss is None:
-        raise ValueError(f"{record.label}, record {record.record_hash}: final_validation_loss is not a finite number.")
+        raise ValueError(f"{record.label}, record {record.record_hash}: {metric} is not a finite number.")
     return loss
 
 

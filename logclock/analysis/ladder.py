@@ -35,7 +35,13 @@ from logclock.analysis.study import (
     planned_steps,
     tokens_per_step,
 )
-from logclock.analysis.validation import sampling_error
+from logclock.analysis.validation import (
+    HELD_OUT,
+    loss_to_choose_by,
+    loss_to_report,
+    mixed_evaluations,
+    sampling_error,
+)
 from logclock.records import RunRecord
 
 __all__ = ["analyse_ladder", "gather_ladder"]
@@ -129,7 +135,7 @@ def analyse_ladder(
     sizes = _sizes(runs, convention)
     compute = {size.name: size.compute for size in sizes}
     cells = {
-        (label, size.name): _cell(label, size.name, runs[label, size.name])
+        (label, size.name): _cell(label, size.name, runs[label, size.name], loss_to_report(all_records))
         for label in labels
         for size in sizes
         if (label, size.name) in runs
@@ -173,10 +179,11 @@ def analyse_ladder(
         differences=differences,
         trends=size_trends(differences, multipliers, {size.name: size.non_embedding_params for size in sizes}),
         sampling_error=sampling,
+        is_held_out=loss_to_report(all_records) == HELD_OUT,
         minimum_effect=minimum_effect,
         confidence=confidence,
         cost={label: _cost([record for group in _of(label, runs).values() for record in group]) for label in labels},
-        warnings=(*warnings, *_fairness(labels, sizes, cells)),
+        warnings=(*warnings, *mixed_evaluations(all_records), *_fairness(labels, sizes, cells)),
         records=all_records,
     )
 
@@ -215,13 +222,14 @@ def _sizes(cells: Cells, convention: str) -> tuple[LadderSize, ...]:
     return tuple(sorted(sizes, key=lambda size: size.compute))
 
 
-def _cell(label: str, size: str, records: Sequence[RunRecord]) -> LadderCell:
+def _cell(label: str, size: str, records: Sequence[RunRecord], reported: str) -> LadderCell:
     search_seed = min(record.seed for record in records)
     by_setting: dict[str, list[RunRecord]] = {}
     for record in records:
         by_setting.setdefault(_setting(record), []).append(record)
     searched = [record for record in records if record.seed == search_seed]
-    trials = {_setting(record): _trial(record) for record in searched}
+    chosen_by = loss_to_choose_by(searched)
+    trials = {_setting(record): _trial(record, chosen_by) for record in searched}
     ranked = [(trial.loss, trial.peak_lr, key) for key, trial in trials.items() if trial.loss is not None]
     best = min(ranked)[2] if ranked else None
     tried = sorted({trial.peak_lr for trial in trials.values()})
@@ -234,7 +242,7 @@ def _cell(label: str, size: str, records: Sequence[RunRecord]) -> LadderCell:
         trials=tuple(sorted(trials.values(), key=lambda trial: (trial.peak_lr, trial.settings))),
         best=chosen,
         is_best_on_edge=chosen is not None and len(tried) > 1 and chosen.peak_lr in (tried[0], tried[-1]),
-        losses={r.seed: loss for r in group if (loss := _final_loss(r)) is not None},
+        losses={r.seed: loss for r in group if (loss := _loss(r, reported)) is not None},
         curvature=lr_curvature([LrTrial(lr=trial.peak_lr, loss=trial.loss) for trial in alike]),
         search_cost=None,
         multiplier=None,
@@ -249,19 +257,19 @@ def _setting(record: RunRecord) -> str:
     return json.dumps({key: value for key, value in record.config.items() if key != "seed"}, sort_keys=True)
 
 
-def _trial(record: RunRecord) -> LadderTrial:
+def _trial(record: RunRecord, metric: str) -> LadderTrial:
     return LadderTrial(
         peak_lr=peak_lr(record),
         lr_multiplier=record.tags.get("lr_multiplier"),
         settings=record.tags.get("settings", ""),
-        loss=_final_loss(record),
+        loss=_loss(record, metric),
         status=record.status if record.reason is None else f"{record.status}: {record.reason}",
         record_hash=record.record_hash,
     )
 
 
-def _final_loss(record: RunRecord) -> float | None:
-    return record.metrics.get("final_validation_loss") if record.status == "finished" else None
+def _loss(record: RunRecord, metric: str) -> float | None:
+    return record.metrics.get(metric) if record.status == "finished" else None
 
 
 def _with_search_costs(

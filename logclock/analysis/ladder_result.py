@@ -187,6 +187,7 @@ class LadderResult:
         trends: Whether the gain over the baseline grows with size, by label, adjusted for all labels.
         sampling_error: Standard error of a difference from the finite validation set, in nats; 0 if its size is
             unknown.
+        is_held_out: Whether losses are on tokens that had no part in the choice of settings.
         minimum_effect: Smallest loss difference that is called one, in nats.
         confidence: Coverage of the intervals of fits and multipliers; that of differences is their own.
         cost: Of each label, all sizes together.
@@ -208,6 +209,7 @@ class LadderResult:
     differences: Mapping[str, PooledDifference]
     trends: Mapping[str, LadderTrends]
     sampling_error: float
+    is_held_out: bool
     minimum_effect: float
     confidence: float
     cost: Mapping[str, LadderCost]

@@ -39,7 +39,9 @@ class RunRecord:
             group: NAME if all groups agree, else GROUP/NAME. One value stands for all steps where nothing changes.
             Records of earlier versions have the first group's scalars at every logging interval.
         metrics: Final numbers: `final_validation_loss`, `final_bits_per_byte`, `final_train_loss`, `final_step`, ...;
-            with an adaptive warm-up `handover_step` and `handover_loss`.
+            of the whole validation set `selection_loss` (first half), `held_out_loss`, `held_out_bits_per_byte` and
+            `held_out_tokens` (second half), which older records lack; with an adaptive warm-up `handover_step` and
+            `handover_loss`.
         cost: `wall_seconds`, `step_seconds` (median), `tokens_per_second`, `optimizer_step_seconds` (median),
             `optimizer_state_bytes`, `peak_memory_bytes`.
         schema_version: Version of this layout.

@@ -96,8 +96,12 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
         "Learning-rate rules weight the five best learning rates of a size by rank squared times P. The grid of a "
         "search has a centre, and a rule fitted to few trials leans towards it, which its interval does not know; the "
         f"parabolas do not lean. An exponent d at {LR_EXPONENTS[0]:g} is at its bound, with a large b: such a rule "
-        "bends downwards between the sizes and says nothing beyond them. Learning rates were chosen on the "
-        "validation set that is reported here.",
+        "bends downwards between the sizes and says nothing beyond them. "
+        + (
+            "Settings were chosen on one half of the validation set; losses are those on the other."
+            if result.is_held_out
+            else "Learning rates were chosen on the validation set that is reported here."
+        ),
     )
 
 

@@ -38,7 +38,12 @@ def headline(comparison: Comparison) -> str:
 def methods(comparison: Comparison) -> tuple[str, ...]:
     """Return how the numbers were made and what they cannot show, one paragraph each."""
     return (
-        "Final loss is the cross-entropy on the fixed validation set after the last step, in nats per token, as a "
+        (
+            "Final loss is the cross-entropy on the second half of the validation set"
+            if comparison.is_held_out
+            else "Final loss is the cross-entropy on the fixed validation set"
+        )
+        + " after the last step, in nats per token, as a "
         "mean over the finished runs; sd is the sample standard deviation over seeds.",
         "Differences are taken seed by seed against the baseline, which shares initial weights and data order. "
         "Brackets hold 95 % intervals of their mean, each taken by itself, made of the spread over seeds (Student t, "
@@ -58,9 +63,17 @@ def methods(comparison: Comparison) -> tuple[str, ...]:
         f"ln(compute); compute is counted by the convention {comparison.convention}. All runs have one model, so that "
         f"every convention gives the same multiplier, {CONVENTION} of the log-time study too.",
         LIMITS,
-        ("Learning rates were chosen on the validation set that is reported here. " if comparison.sweeps else "")
-        + "Results at one model size and one number of steps need not carry over to others.",
+        _choice(comparison) + "Results at one model size and one number of steps need not carry over to others.",
     )
+
+
+def _choice(comparison: Comparison) -> str:
+    """Say on which tokens learning rates were chosen."""
+    if not comparison.sweeps:
+        return ""
+    if comparison.is_held_out:
+        return "Learning rates were chosen on the first half of the validation set. "
+    return "Learning rates were chosen on the validation set that is reported here. "
 
 
 def _search(comparison: Comparison) -> str:

@@ -144,7 +144,8 @@ def _search(plan: "_Plan", ledger: Ledger, runs: "_Runs") -> tuple[dict[str, dic
         if not runs.make(_as_in(ledger, plan.search_jobs(new))):
             return losses, False
         for label, trials in new.items():
-            losses[label] |= {trial: _final_loss(runs.made[plan.search_id(label, trial)]) for trial in trials}
+            tried = [*losses[label], *trials]
+            losses[label] = _losses_to_choose_by({trial: runs.made[plan.search_id(label, trial)] for trial in tried})
         needing = [label for label, search in plan.searches.items() if search.needs_another(losses[label])]
         if not needing or num_round == plan.max_rounds:
             break
@@ -329,7 +330,16 @@ def _is_made(job: Job, made: Mapping[str, RunRecord]) -> bool:
     return record is not None and (record.label, record.tags) == (job.label, job.tags)
 
 
-def _final_loss(record: RunRecord) -> float:
-    """Return what the search compares; a run that diverged, or ended without a loss, is worse than any other."""
-    loss = record.metrics.get("final_validation_loss")
-    return loss if record.status == "finished" and loss is not None else math.inf
+def _losses_to_choose_by(records: Mapping[Trial, RunRecord]) -> dict[Trial, float]:
+    """Return what a search compares; a run that diverged, or ended without a loss, is worse than any other.
+
+    That is the loss on the half of the validation set that is not reported, unless a run of the search was made before
+    there was one.
+    """
+    ended = [record for record in records.values() if record.status == "finished"]
+    name = "selection_loss" if all("selection_loss" in r.metrics for r in ended) else "final_validation_loss"
+    losses = {}
+    for trial, record in records.items():
+        loss = record.metrics.get(name)
+        losses[trial] = loss if record.status == "finished" and loss is not None else math.inf
+    return losses

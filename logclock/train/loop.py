@@ -199,10 +199,12 @@ def run_steps(
 
     if writer:
         writer.close()
+    halves = None
     if status == "finished":
         with optimizer.evaluated():
+            halves = validation.evaluate_halves(model, forward=forward, device=device, autocast=in_precision)
             export_model(model, config, directory)
-    return run.final_record(config, step=step, status=status, reason=reason)
+    return run.final_record(config, step=step, status=status, reason=reason, halves=halves)
 
 
 def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:

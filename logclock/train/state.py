@@ -16,6 +16,7 @@ from logclock.train import checkpoint
 from logclock.train.config import RunConfig
 from logclock.train.device import peak_memory_bytes
 from logclock.train.divergence import DivergenceMonitor
+from logclock.train.evaluate import Halves
 from logclock.train.progress import Reading
 from logclock.train.record import ended
 from logclock.train.series import RunLog, finite
@@ -152,8 +153,10 @@ class RunState:
             seconds_left=seconds * (config.total_steps - step) if seconds else None,
         )
 
-    def final_record(self, config: RunConfig, *, step: int, status: Status, reason: str | None) -> RunRecord:
-        """Return the record of the run after its last step."""
+    def final_record(
+        self, config: RunConfig, *, step: int, status: Status, reason: str | None, halves: Halves | None
+    ) -> RunRecord:
+        """Return the record of the run after its last step, and after its evaluation on all validation tokens."""
         reading = self.reading(config, step)
         record = dataclasses.replace(
             self.record,
@@ -165,6 +168,7 @@ class RunState:
                 "final_train_loss": reading.loss,
                 "final_validation_loss": reading.validation_loss,
                 "final_bits_per_byte": _last(self.log.validation["bits_per_byte"]),
+                **_metrics_of_halves(halves),
                 **self._handover_metrics(),
             },
             provenance=self.record.provenance | self._handover_reason(),
@@ -239,6 +243,18 @@ def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> N
         torch.cuda.set_rng_state(state["cuda"], device)
     if device.type == "mps" and "mps" in state:
         torch.mps.set_rng_state(state["mps"])
+
+
+def _metrics_of_halves(halves: Halves | None) -> dict[str, float | None]:
+    """Settings are chosen by `selection_loss` and reported on tokens that had no part in the choice."""
+    if halves is None:
+        return {}
+    return {
+        "selection_loss": finite(halves.selection.loss),
+        "held_out_loss": finite(halves.held_out.loss),
+        "held_out_bits_per_byte": finite(halves.held_out.bits_per_byte),
+        "held_out_tokens": halves.held_out_tokens,
+    }
 
 
 def _last(column: list[float | None]) -> float | None:

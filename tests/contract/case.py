@@ -1,4 +1,4 @@
-"""What does the contract suite need to know about an optimizer? Settings to try, an independent reference, and facts."""
+"""What must the contract suite know about an optimizer? Settings to try, an independent reference, and facts."""
 
 import dataclasses
 import math

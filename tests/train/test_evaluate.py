@@ -63,6 +63,37 @@ def test_all_batches_are_the_default(parts):
     )
 
 
+def test_the_halves_are_those_of_the_whole_set_whatever_the_evaluations_use(parts):
+    config, dataset, model = parts
+    num_batches = (len(dataset.validation) - 1) // (4 * 32)
+    first, last = num_batches // 2 * 4, num_batches * 4
+
+    found = ValidationSet(dataset, config).evaluate_halves(
+        model, forward=model, device=torch.device("cpu"), autocast=contextlib.nullcontext
+    )
+
+    whole = expected_nats(dataset, model, num_windows=last, length=32)
+    half = expected_nats(dataset, model, num_windows=first, length=32)
+    assert found.selection.loss == pytest.approx(half / (32 * first), rel=1e-6)
+    assert found.held_out.loss == pytest.approx((whole - half) / (32 * (last - first)), rel=1e-6)
+    assert found.held_out_tokens == 32 * (last - first)
+    held_out = dataset.validation[32 * first + 1 : 32 * last + 1]
+    num_bytes = sum(dataset.token_bytes[token] for token in held_out)
+    assert found.held_out.bits_per_byte == pytest.approx((whole - half) / math.log(2) / num_bytes, rel=1e-6)
+    assert model.training
+
+
+def test_a_single_batch_has_no_halves(parts):
+    config, dataset, model = parts
+    large = override(config, [f"evaluation.batch_size={(len(dataset.validation) - 1) // 32}", "evaluation.batches=1"])
+
+    found = ValidationSet(dataset, large).evaluate_halves(
+        model, forward=model, device=torch.device("cpu"), autocast=contextlib.nullcontext
+    )
+
+    assert found is None
+
+
 def test_the_model_is_in_evaluation_mode_meanwhile_and_gets_no_gradient(parts):
     config, dataset, model = parts
     seen = []
