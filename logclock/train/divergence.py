@@ -1,7 +1,9 @@
 """When is a run lost?"""
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 
 __all__ = ["DivergenceMonitor"]
 
@@ -11,11 +13,12 @@ PATIENCE_STEPS = 100
 
 @dataclasses.dataclass
 class DivergenceMonitor:
-    """Declares a run lost at a training loss that is not finite, or that stays far above where it started.
+    """Declares a run lost at a loss or gradient that is not finite, or at a loss that stays far above its start.
 
-    The rule: the loss of a step is NaN or infinite, or it has exceeded the loss of the first step, which is that of
-    the untrained model, by more than 1 nat on each of the last 100 steps. Shorter excursions are spikes, from which
-    runs recover.
+    The rule: the loss of a step or the norm of its gradient is NaN or infinite, or the loss has exceeded that of the
+    first step, of the untrained model, by more than 1 nat on each of the last 100 steps. Shorter excursions are spikes,
+    from which runs recover. A gradient counts because the loss need not show it: one NaN freezes a coordinate of Lion
+    and of Signum for ever.
 
     Args:
         first_loss: Loss of step 1; None before it.
@@ -44,10 +47,12 @@ class DivergenceMonitor:
             )
         return None
 
-    def check_all(self, first_step: int, losses: list[float]) -> str | None:
-        """Check the losses of consecutive steps and return the first reason, if there is one."""
-        for step, loss in enumerate(losses, start=first_step):
+    def check_all(self, first_step: int, losses: Sequence[float], grad_norms: Sequence[float] = ()) -> str | None:
+        """Check consecutive steps and return the first reason, if there is one."""
+        for step, (loss, norm) in enumerate(itertools.zip_longest(losses, grad_norms, fillvalue=0.0), start=first_step):
             reason = self.check(step, loss)
+            if reason is None and not math.isfinite(norm):
+                reason = f"the norm of the gradient was {norm} at step {step}"
             if reason:
                 return reason
         return None

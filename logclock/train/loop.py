@@ -167,11 +167,11 @@ def run_steps(
             if writer:
                 writer.add_point("schedules", latest(run.log.schedules))
         if is_last or step % config.log_interval == 0:
-            losses = run.log.close_interval(step=step, tokens=tokens, lr=optimizer.param_groups[0]["lr"])
+            numbers = run.log.close_interval(step=step, tokens=tokens, lr=optimizer.param_groups[0]["lr"])
             run.timer.interval_ends()
             if writer:
                 writer.add_point("train", latest(run.log.train))
-            reason = run.monitor.check_all(step - len(losses) + 1, losses)
+            reason = run.monitor.check_all(step - len(numbers.losses) + 1, *numbers)
             if reason:
                 status = "diverged"
                 break
@@ -182,8 +182,8 @@ def run_steps(
             if writer:
                 writer.add_point("validation", latest(run.log.validation))
             if not math.isfinite(result.loss):
-                losses = run.log.waiting_losses()  # one of them was not finite either, and says at which step
-                reason = run.monitor.check_all(step - len(losses) + 1, losses)
+                numbers = run.log.waiting()  # one of them was not finite either, and says at which step
+                reason = run.monitor.check_all(step - len(numbers.losses) + 1, *numbers)
                 status, reason = "diverged", reason or f"the validation loss was {result.loss} after step {step}"
                 break
         if is_last or step % config.log_interval == 0:

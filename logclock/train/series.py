@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from logclock.optim import ScheduledOptimizer
 from logclock.records.record import Series
 from logclock.schedules import value_at
 
-__all__ = ["RunLog", "finite", "latest", "schedule_steps", "schedules_of"]
+__all__ = ["RunLog", "StepNumbers", "finite", "latest", "schedule_steps", "schedules_of"]
 
 TRAIN_COLUMNS = ("step", "tokens", "loss", "lr", "grad_norm")
 VALIDATION_COLUMNS = ("step", "tokens", "loss", "bits_per_byte")
@@ -25,6 +25,13 @@ SCHEDULE_DIGITS = 6
 
 OTHER_WORDS = ("rate", "rate_before_decay", "lr_multiplier", "t")
 """Scalars of rules that say the learning rate or the step once more."""
+
+
+class StepNumbers(NamedTuple):
+    """Losses of consecutive steps, and the norms of their whole gradients before clipping."""
+
+    losses: list[float]
+    grad_norms: list[float]
 
 
 class RunLog:
@@ -44,10 +51,9 @@ class RunLog:
         """Note the loss and the gradient norm of one step."""
         self._waiting.append(torch.stack([loss, grad_norm]))
 
-    def waiting_losses(self) -> list[float]:
-        """Return the losses of the steps since the last point."""
-        losses: list[float] = torch.stack(self._waiting)[:, 0].tolist() if self._waiting else []
-        return losses
+    def waiting(self) -> StepNumbers:
+        """Return the numbers of the steps since the last point."""
+        return StepNumbers(*torch.stack(self._waiting).T.tolist()) if self._waiting else StepNumbers([], [])
 
     def add_schedules(self, *, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:
         """Add a point of the schedules, GROUP/NAME for every group and scalar."""
@@ -70,26 +76,25 @@ class RunLog:
             compact[scalar if is_shared else name] = rounded[:1] if is_constant else rounded
         return compact
 
-    def close_interval(self, *, step: int, tokens: int, lr: float) -> list[float]:
-        """Add a point with the means since the last one, and return the losses of its steps.
+    def close_interval(self, *, step: int, tokens: int, lr: float) -> StepNumbers:
+        """Add a point with the means since the last one, and return the numbers of its steps.
 
         Args:
             step: The latest step.
             tokens: Tokens seen.
             lr: The learning rate of the first parameter group at the latest update.
         """
-        losses, norms = torch.stack(self._waiting).T.tolist()
+        numbers = self.waiting()
         self._waiting.clear()
         point = {
             "step": step,
             "tokens": tokens,
-            "loss": sum(losses) / len(losses),
+            "loss": sum(numbers.losses) / len(numbers.losses),
             "lr": lr,
-            "grad_norm": sum(norms) / len(norms),
+            "grad_norm": sum(numbers.grad_norms) / len(numbers.grad_norms),
         }
         _append(self.train, point)
-        result: list[float] = losses
-        return result
+        return numbers
 
     def add_evaluation(self, *, step: int, tokens: int, loss: float, bits_per_byte: float | None) -> None:
         """Add a point of the validation series."""

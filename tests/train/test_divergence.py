@@ -30,3 +30,10 @@ def test_a_spike_shorter_than_that_is_forgiven():
 
 def test_a_loss_at_the_bound_is_not_above_it():
     assert DivergenceMonitor().check_all(1, [5.0] + [6.0] * 500) is None
+
+
+def test_a_gradient_that_is_not_finite_loses_the_run_though_the_loss_is_finite():
+    """Lion's sign turns NaN into no step at all, so that the loss goes on as if nothing had happened."""
+    reason = DivergenceMonitor().check_all(11, [5.0, 4.9, 4.8], [1.0, float("nan"), 1.0])
+
+    assert reason == "the norm of the gradient was nan at step 12"

@@ -16,7 +16,7 @@ def test_a_point_holds_the_means_of_its_interval():
     add_steps(log, [4.0, 2.0], [1.0, 0.5])
 
     log.add_schedules(step=2, groups={"decay": {"lr": 0.09, "ema1": 0.5}})
-    losses = log.close_interval(step=2, tokens=64, lr=0.1)
+    losses = log.close_interval(step=2, tokens=64, lr=0.1).losses
 
     assert losses == [4.0, 2.0]
     assert log.train == {"step": [2], "tokens": [64], "loss": [3.0], "lr": [0.1], "grad_norm": [0.75]}
@@ -39,7 +39,7 @@ def test_none_stands_for_what_is_not_finite():
     add_steps(log, [math.nan], [math.inf])
 
     log.add_schedules(step=1, groups={"decay": {"clip_snr": math.inf}})
-    losses = log.close_interval(step=1, tokens=1, lr=0.1)
+    losses = log.close_interval(step=1, tokens=1, lr=0.1).losses
 
     assert math.isnan(losses[0])
     assert (log.train["loss"], log.train["grad_norm"], log.schedules["decay/clip_snr"]) == ([None], [None], [None])
@@ -63,11 +63,11 @@ def test_an_interruption_inside_an_interval_loses_no_step():
 
 def test_losses_can_be_looked_at_before_the_interval_ends():
     log = RunLog()
-    assert log.waiting_losses() == []
+    assert log.waiting().losses == []
     add_steps(log, [4.0, 2.0], [1.0, 0.5])
 
-    assert log.waiting_losses() == [4.0, 2.0]
-    assert log.close_interval(step=2, tokens=2, lr=0.1) == [4.0, 2.0]
+    assert log.waiting().losses == [4.0, 2.0]
+    assert log.close_interval(step=2, tokens=2, lr=0.1).losses == [4.0, 2.0]
 
 
 def test_evaluations_and_the_last_point():
