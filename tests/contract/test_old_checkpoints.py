@@ -1,7 +1,7 @@
 """Do checkpoints that released versions wrote still load, and go on as they would have?
 
-`checkpoints/version-0.1.0.pt` was written by version 0.1.0. For each optimizer, with the settings of CASES, it holds the
-parameters and the state dict after 4 updates, and `later`, the parameters after 8, on gradients of `contract.runs`.
+`checkpoints/version-0.1.0.pt` was written by version 0.1.0. For each optimizer, with the settings of CASES, it holds
+the parameters and the state dict after 4 updates, and `later`, the parameters after 8, on gradients of `contract.runs`.
 """
 
 import copy
