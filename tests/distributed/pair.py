@@ -122,6 +122,9 @@ def _serve(rank, meeting_point, pipe):
                 warnings.simplefilter("error")
                 warnings.filterwarnings("ignore", "torch.distributed is disabled")  # said when one rank saves alone
                 warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)  # from inside torch.compile
+                warnings.filterwarnings(
+                    "ignore", ".*half a unit in the last place of a weight is lost"
+                )  # 16-bit weights
                 answer = (True, function(rank, *arguments))
             payload = pickle.dumps(answer)
         except Exception:

@@ -6,8 +6,6 @@ from contract.cases import CASES
 from distributed.fsdp_jobs import sharded_and_whole
 from distributed.net import TRAINED, assert_same
 
-EPS = torch.finfo(torch.float32).eps
-
 
 @pytest.mark.parametrize("backend", ["loop", "foreach"])
 def test_five_sharded_steps_equal_the_unsharded_run_bitwise(pair, name, backend):
