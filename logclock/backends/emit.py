@@ -320,12 +320,18 @@ def _with_positive_logarithms(code: Iterable[Instruction | Reduction]) -> list[I
         if isinstance(step, Instruction):
             if step.op == "log" and step.inputs[0] in positive:
                 step = dataclasses.replace(step, op="log_of_positive")
-            bound = step.scalar.arguments[0] if step.scalar is not None and step.scalar.op == CONSTANT else 0.0
-            positive.discard(step.output)
-            if step.op == "maximum" and bound >= SMALLEST_NORMAL:
-                positive.add(step.output)
+            number = _constant_value(step.scalar)
+            is_bounded = step.op == "maximum" and number >= SMALLEST_NORMAL
+            is_raised = step.op == "add_scalar" and number >= 0 and step.inputs[0] in positive
+            positive -= {step.output}
+            positive |= {step.output} if is_bounded or is_raised else set()
         steps.append(step)
     return steps
+
+
+def _constant_value(scalar: Scalar | None) -> float:
+    """Return the value of an expression that depends on nothing, else NaN."""
+    return math.nan if scalar is None or scalar.names() else float(scalar({}))
 
 
 def _line(step: Instruction | Reduction, expressions: _Expressions, sums: list[str]) -> str:

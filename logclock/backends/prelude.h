@@ -9,7 +9,7 @@ typedef __INT64_TYPE__ i64;
 
 #define INLINE static inline __attribute__((always_inline))
 
-// One call: the tensors of one group, cut into pieces. Laid out as `Work` in fused.py.
+// One call: the tensors of one group, cut into pieces. Laid out as `_Work` in fused.py.
 struct Work {
   void *const *operands;       // [operand][tensor]
   const i64 *pieces;           // [piece][tensor, start, stop]

@@ -402,22 +402,40 @@ def test_exp_and_log_are_within_two_ulps_on_the_whole_range():
         assert ulps_apart(got[~special], exact[~special]).max() <= 2.0
 
 
-def test_a_logarithm_of_a_bounded_number_keeps_its_accuracy_and_nan():
-    code = (
-        Instruction("maximum", (0,), constant(1.0), 2),
-        Instruction("log", (2,), None, 1),
-    )
+@pytest.mark.parametrize("raised", [None, constant(0.5)])
+def test_a_logarithm_of_a_bounded_number_keeps_its_accuracy_and_nan(raised):
+    raise_it = () if raised is None else (Instruction("add_scalar", (2,), raised, 2),)
+    code = (Instruction("maximum", (0,), constant(1.0), 2), *raise_it, Instruction("log", (2,), None, 1))
     program = Program(("param", "update"), ("update",), (Segment(code),), (), 1)
     x = torch.cat([torch.logspace(-40, 38, 5000), torch.tensor([0.0, -1.0, math.inf, -math.inf, math.nan])])
     columns = {"param": [x], "update": [torch.zeros_like(x)]}
 
     run_program(program, columns)
 
+    lowest = 1.0 if raised is None else 1.5
+    argument = np.maximum(x.numpy(), np.float32(1.0)) + np.float32(lowest - 1)
+    got, exact = columns["update"][0].numpy(), np.log(argument.astype(np.float64))
     assert "logarithm_of_positive(s" in source_of(program, Signature(torch.float32, (torch.float32,) * 2, ()))
-    got, exact = columns["update"][0].numpy(), np.log(np.maximum(x.double().numpy(), 1.0))
     assert ulps_apart(got[:-5], exact[:-5]).max() <= 2.0
-    assert got[-5:-1].tolist() == [0.0, 0.0, math.inf, 0.0]
+    assert got[-5:-1].tolist() == pytest.approx([math.log(lowest)] * 2 + [math.inf, math.log(lowest)], rel=2 * EPS)
     assert math.isnan(got[-1])
+
+
+@pytest.mark.parametrize(
+    ("op", "number"), [("add_scalar", constant(-1.0)), ("add_scalar", named("floor")), ("mul_scalar", constant(0.0))]
+)
+def test_a_bounded_number_that_was_lowered_again_is_not_taken_for_positive(op, number):
+    code = (
+        Instruction("maximum", (0,), constant(1.0), 2),
+        Instruction(op, (2,), number, 2),
+        Instruction("log", (2,), None, 1),
+    )
+    program = Program(("param", "update"), ("update",), (Segment(code),), (), 1)
+    columns = {"param": [torch.tensor([0.5, 1.0])], "update": [torch.zeros(2)]}
+
+    run_program(program, columns, {"floor": -1.0})
+
+    assert columns["update"][0].tolist() == [-math.inf] * 2
 
 
 @pytest.mark.parametrize("bound", [constant(0.0), constant(1e-40), named("floor")])
