@@ -27,7 +27,7 @@ class AdanaSpec(Spec):
         v <- v + ema(t) (g^2 - v)
         theta <- theta - lr(t) (g + gain(t) m) / (sqrt(v) + eps) - s(t) lambda(t) theta
         gain(t) = gain_offset + (1 + t)^(1 - kappa)
-    No bias correction. State: exp_avg, exp_avg_sq, shaped like the parameter. At the study's sizes the best learning
+    No bias correction. State: exp_avg, exp_avg_sq, shaped like the parameter. At that paper's sizes the best learning
     rate is a third to a fifth of AdamW's; its weight decay is `log_time_decay(4.0, offset=T / 10)` for T planned
     updates.
 
@@ -37,7 +37,7 @@ class AdanaSpec(Spec):
         0.8889
 
     Deviations: the released code adds 1 to the gain (`gain_offset=1`) and decays after the update
-        (`decay_order="after"`); the study's Enoki runs did neither.
+        (`decay_order="after"`); the paper's Enoki runs did neither.
     References: Ferbach et al. 2026, arXiv:2602.05298.
     """
 
@@ -47,7 +47,7 @@ class AdanaSpec(Spec):
     lr: PeakLr = 1e-3
 
     kappa: Kappa = 0.85
-    """Damping exponent in [0, 1]; 0.85 is the study's value for text, [0.75, 0.9] its usable range."""
+    """Damping exponent in [0, 1]; 0.85 is the paper's value for text, [0.75, 0.9] its usable range."""
 
     delta: Delta = 8.0
     """Log-time offset in updates; memory grows as t / delta."""

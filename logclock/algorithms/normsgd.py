@@ -33,7 +33,7 @@ class NormsgdSpec(Spec):
         >>> NormsgdSpec(lr=0.01).scalars(1)["buffer_weight"]
         0.95
 
-    Deviations: the warm-up study's code starts B at a copy of the weights, so that its first hundred updates mostly
+    Deviations: the warm-up paper's code starts B at a copy of the weights, so that its first hundred updates mostly
         shrink them.
     References: Riabinin et al. 2026, arXiv:2602.05813; Cutkosky and Mehta 2020, arXiv:2002.03305.
     """
