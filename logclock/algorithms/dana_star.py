@@ -43,8 +43,8 @@ class DanaStarSpec(Spec):
     A coordinate that is active with probability p has tau near p / (1 + p) and sees its own time p t: rare rows of an
     embedding are not over-driven. No bias correction. State: exp_avg, exp_avg_sq, tau, shaped like the parameter.
 
-    Deviations: this is the form that the paper's runs had; the name was reused in the released code for Dana-Star-MK4 without a
-        clip, which is `dana-star-mk4` with `clip_snr=None` here.
+    Deviations: this is the form that the paper's runs had; the name was reused in the released code for Dana-Star-MK4
+        without a clip, which is `dana-star-mk4` with `clip_snr=None` here.
     References: Ferbach et al. 2026, arXiv:2602.05298, code as of December 2025.
     """
 
