@@ -38,7 +38,7 @@ def choice_costs(searches: Mapping[Key, tuple[Sequence[LrTrial], float]]) -> dic
         searches: The trials of every optimizer (and size), and the learning rate chosen.
 
     Returns:
-        The cost, by the same keys: 0.0 where only one learning rate ran, which then was given rather than chosen, and
+        The costs by the same keys; 0.0 where only one learning rate ran, which then was given rather than chosen, and
         None where two ran and no other search knows a curvature.
     """
     near = {key: _near_best(trials) for key, (trials, _) in searches.items()}

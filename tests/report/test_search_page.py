@@ -1,10 +1,13 @@
 import dataclasses
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 from ladders import Invented
 
 from logclock.analysis.search import analyse_search, is_search_alone
+from logclock.cli import main
 from logclock.report.search_page import optimum_table, search_headline, search_text, write_search_report
 
 
@@ -50,3 +53,14 @@ def test_runs_of_a_comparison_or_a_ladder_are_no_search(search, run):
     assert not is_search_alone(Invented(sizes=("2",)).records())
     with pytest.raises(ValueError, match="no record belongs to a search"):
         analyse_search([run("adamw", lr=6e-3)])
+
+
+def test_the_folder_that_the_readme_cites_for_the_demos_rates_has_a_report(tmp_path, capsys):
+    ledger = Path(__file__).parents[2] / "experiments" / "2026-11-22-demo-lr" / "ledger.jsonl"
+    shutil.copy(ledger, tmp_path)
+
+    code = main(["report", str(tmp_path)])
+
+    assert code == 0
+    assert "Optima of the parabolas: adana 2.3e-3, at the edge of its grid; adamw 8.1e-3" in capsys.readouterr().out
+    assert (tmp_path / "report.html").exists()

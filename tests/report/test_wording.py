@@ -46,8 +46,9 @@ def test_equal_optimizers_show_no_difference(run):
 
     text = headline(compare([*records, *twins]))
 
+    # no spread over seeds; 241,118 validation tokens leave 1.96 0.8 / sqrt(241118)
     assert text == (
-        "adana shows no difference to adamw (0.0000 nats above, 95 % interval +0.0000 to +0.0000, 2 seeds)."
+        "adana shows no difference to adamw (0.0000 nats above, 95 % interval -0.0032 to +0.0032, 2 seeds)."
     )
 
 
