@@ -19,10 +19,10 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from logclock import schedules as sch
+from logclock.algorithms import DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
 from logclock.backends import loop
 from logclock.recipes import get_variant
 from logclock.recipes.protocol import study_schedule
-from logclock.algorithms import DanaSpec, DanaStarMk4Spec, DanaStarSpec, SgdSpec
 from logclock.rules import Spec
 from logclock.schedules import Schedule
 

@@ -23,8 +23,8 @@ def demo(optimizer: str, *, heads: int = HEADS, seed: int = 0, total_steps: int 
     """A micro Enoki on real English text (`essentials`), minutes on a CPU.
 
     Settings of the ADANA paper: 2 % warm-up, cosine to 10 %, gradient norm at most 0.5, omega 4 (constant decay
-    omega / T for AdamW and what stands in its place, log-time decay with offset T / 10 for ADANA's family, unless the name says
-    otherwise), delta 8, kappa 0.85 (AdEMAMix 0.75).
+    omega / T for AdamW and what stands in its place, log-time decay with offset T / 10 for ADANA's family, unless the
+    name says otherwise), delta 8, kappa 0.85 (AdEMAMix 0.75).
 
     Args:
         optimizer: A name of `variants.VARIANTS`.
