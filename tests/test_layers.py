@@ -29,7 +29,14 @@ EDGES = {
     "analysis": {"records", "config"},
     "report": {"analysis", "records", "config"},
 }
-TOP = {"__init__", "__main__", "cli", "compare", "recipes", "testing"}  # may import anything, and nothing below imports them
+TOP = {
+    "__init__",
+    "__main__",
+    "cli",
+    "compare",
+    "recipes",
+    "testing",
+}  # may import anything, and nothing below imports them
 LEAVES = {"version"}  # imports nothing, and anything may import it
 
 WITHOUT_TORCH = {"config", "schedules", "records", "analysis", "report"}

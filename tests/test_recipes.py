@@ -35,7 +35,7 @@ PRINTED_LR = {
 }
 
 
-def study_optimizer(name, *, lr, total_steps, kappa=None):
+def hidden_of(name, *, lr, total_steps, kappa=None):
     """Return the optimizer of hidden matrices, or of everything."""
     return get_variant(name).build(total_steps, lr=lr, kappa=kappa).hidden
 
@@ -113,7 +113,7 @@ SHRINKAGE = {
 @pytest.mark.parametrize(("optimizer", "total"), [(name, total) for total in SHRINKAGE for name in SHRINKAGE[total]])
 def test_total_shrinkage_is_the_studys(optimizer, total):
     steps = 13_950
-    spec, schedule = study_optimizer(optimizer, lr=0.01, total_steps=steps), study_schedule(steps)
+    spec, schedule = hidden_of(optimizer, lr=0.01, total_steps=steps), study_schedule(steps)
 
     shrinkage = sum(spec.scalars(t, lr=0.01 * schedule(t))["decay"] for t in range(1, steps + 1))
 
@@ -122,7 +122,7 @@ def test_total_shrinkage_is_the_studys(optimizer, total):
 
 @pytest.mark.parametrize("steps", [1000, 5000, 13_950])
 def test_the_strong_decay_is_constant_and_about_three_times_adamws(steps):
-    strong = study_optimizer("adamw-strong-decay", lr=0.01, total_steps=steps).weight_decay
+    strong = hidden_of("adamw-strong-decay", lr=0.01, total_steps=steps).weight_decay
 
     assert isinstance(strong, Constant)
     assert strong.value / (4 / steps) == pytest.approx(6.84 / 2.20, rel=0.02)
@@ -148,7 +148,7 @@ ABLATIONS = [
 
 @pytest.mark.parametrize(("base", "name", "changes"), ABLATIONS)
 def test_an_ablation_changes_what_it_says_and_nothing_else(base, name, changes):
-    whole, ablation = (study_optimizer(n, lr=0.01, total_steps=2000) for n in (base, name))
+    whole, ablation = (hidden_of(n, lr=0.01, total_steps=2000) for n in (base, name))
 
     fields = [f.name for f in dataclasses.fields(whole)]
     changed = {f: getattr(ablation, f) for f in fields if getattr(ablation, f) != getattr(whole, f)}
@@ -157,7 +157,7 @@ def test_an_ablation_changes_what_it_says_and_nothing_else(base, name, changes):
 
 
 def test_adana_with_a_constant_ema2_differs_from_adana_in_v_alone():
-    adana, constant = (study_optimizer(n, lr=0.01, total_steps=2000) for n in ("adana", "adana-constant-ema2"))
+    adana, constant = (hidden_of(n, lr=0.01, total_steps=2000) for n in ("adana", "adana-constant-ema2"))
 
     for t in (1, 100, 2000):
         ours, whole = constant.scalars(t), adana.scalars(t)
@@ -165,7 +165,7 @@ def test_adana_with_a_constant_ema2_differs_from_adana_in_v_alone():
 
 
 def test_log_adam_is_adana_without_the_gradient_term():
-    adana, log_adam = (study_optimizer(n, lr=0.01, total_steps=2000) for n in ("adana", "log-adam"))
+    adana, log_adam = (hidden_of(n, lr=0.01, total_steps=2000) for n in ("adana", "log-adam"))
 
     for t in (1, 100, 2000):
         ours, whole = log_adam.scalars(t), adana.scalars(t)
@@ -177,7 +177,7 @@ def test_log_adam_is_adana_without_the_gradient_term():
 
 def test_log_time_ademamix_ends_at_the_studys_values():
     steps = 13_950
-    spec = study_optimizer("ademamix", lr=0.01, total_steps=steps)
+    spec = hidden_of("ademamix", lr=0.01, total_steps=steps)
 
     assert isinstance(spec, AdemamixSpec)
     assert spec.scalars(steps)["ema_slow"] == pytest.approx(8 / steps)
@@ -190,7 +190,7 @@ def test_log_time_ademamix_ends_at_the_studys_values():
 
 def test_ademamix_has_the_kappa_of_its_own_runs_unless_told():
     def gain(kappa=None):
-        return study_optimizer("ademamix", lr=0.01, total_steps=100, kappa=kappa).scalars(100)["gain"]
+        return hidden_of("ademamix", lr=0.01, total_steps=100, kappa=kappa).scalars(100)["gain"]
 
     assert (gain(), gain(kappa=0.5)) == pytest.approx((100**0.25, 10.0))
     with pytest.raises(ValueError, match=r"'ademamix' at kappa 0\.85"):
@@ -199,11 +199,11 @@ def test_ademamix_has_the_kappa_of_its_own_runs_unless_told():
 
 def test_ademamix_needs_more_updates_than_delta():
     with pytest.raises(ValueError, match="total_steps must exceed delta = 8 for AdEMAMix, got 8"):
-        study_optimizer("ademamix", lr=0.01, total_steps=8)
+        hidden_of("ademamix", lr=0.01, total_steps=8)
 
 
 def test_lion_and_signum_have_the_settings_of_language_model_benchmarks():
-    lion, signum = (study_optimizer(n, lr=1e-3, total_steps=2000) for n in ("lion", "signum"))
+    lion, signum = (hidden_of(n, lr=1e-3, total_steps=2000) for n in ("lion", "signum"))
 
     assert (lion.ema1, lion.ema2) == (0.1, 0.01)
     assert (signum.ema1, signum.nesterov) == (0.05, True)

@@ -141,7 +141,7 @@ def _damped(kappa: float, clip_snr: float | None) -> Callable[[int], Spec]:
 
     def build(steps: int) -> Spec:
         adana = _adana(steps, "stability")
-        return DanaMk4Spec(
+        damped: Spec = DanaMk4Spec(
             lr=adana.lr,
             kappa=kappa,
             delta=DELTA,
@@ -150,6 +150,7 @@ def _damped(kappa: float, clip_snr: float | None) -> Callable[[int], Spec]:
             weight_decay=adana.weight_decay,
             decay_order=adana.decay_order,
         )
+        return damped
 
     return build
 

@@ -58,7 +58,10 @@ class RunLog:
     def add_schedules(self, *, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:
         """Add a point of the schedules, GROUP/NAME for every group and scalar."""
         point = {f"{group}/{name}": value for group, scalars in groups.items() for name, value in scalars.items()}
-        _append(self.schedules, {"step": step, **point})
+        num_before = len(self.schedules["step"])
+        for name in point:  # not yet there only if a checkpoint of an earlier version began the series
+            self.schedules.setdefault(name, [None] * num_before)
+        _append(self.schedules, dict.fromkeys(self.schedules, math.nan) | {"step": step} | point)
 
     def compact_schedules(self) -> Series:
         """Return the schedules as a record has them: nothing twice, and one value for what does not change.
@@ -66,11 +69,11 @@ class RunLog:
         NAME is a scalar of every group, GROUP/NAME of one group where they differ; a column with one value is constant.
         """
         columns = {name: column for name, column in self.schedules.items() if name != "step"}
-        groups = {name.split("/")[0] for name in columns}
+        groups = {name.split("/")[0] for name in columns if "/" in name}
         compact: Series = {"step": list(self.schedules["step"])}
         for name, column in columns.items():
             scalar = name.partition("/")[2]
-            is_shared = all(columns.get(f"{group}/{scalar}") == column for group in groups)
+            is_shared = scalar not in columns and all(columns.get(f"{group}/{scalar}") == column for group in groups)
             rounded = [None if v is None else float(f"{v:.{SCHEDULE_DIGITS}g}") for v in column]
             is_constant = all(value == rounded[0] for value in rounded)
             compact[scalar if is_shared else name] = rounded[:1] if is_constant else rounded

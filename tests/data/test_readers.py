@@ -273,6 +273,7 @@ SAFETENSORS = (60).to_bytes(8, "little") + b'{"w":{"dtype":"F32","shape":[1],"da
         ("a.txt", ("plain words " * 20).encode("utf-16-be"), "text in UTF-16BE", "iconv -f UTF-16BE"),
         ("a.txt.gz", gzip.compress("words".encode("utf-16")), "text in UTF-16", "iconv"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",  # compressed content holds the time
 )
 def test_files_of_other_formats_are_named_with_what_to_do(name, content, kind, remedy, tmp_path):
     path = write(tmp_path, name, content)

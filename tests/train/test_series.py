@@ -120,3 +120,18 @@ def test_schedules_are_logged_at_both_ends_and_evenly_in_the_logarithm_between()
     assert max(ratios) < 1.3
     assert sorted(schedule_steps(3)) == [1, 2, 3]
     assert schedule_steps(1) == {1}
+
+
+def test_a_series_that_an_earlier_version_began_keeps_its_points_at_their_steps():
+    log = RunLog()
+    old = {"step": [1, 2], "lr": [0.1, 0.2]}  # of the first group, under the scalar's own name
+    log.load_state_dict(log.state_dict() | {"schedules": old}, device=torch.device("cpu"))
+
+    log.add_schedules(step=4, groups={"decay": {"lr": 0.4}, "no_decay": {"lr": 0.4}})
+
+    assert log.compact_schedules() == {
+        "step": [1, 2, 4],
+        "lr": [0.1, 0.2, None],
+        "decay/lr": [None, None, 0.4],
+        "no_decay/lr": [None, None, 0.4],
+    }
