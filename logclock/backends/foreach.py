@@ -8,7 +8,7 @@ import torch
 from logclock.backends.loop import OPERATIONS as ONE_BY_ONE
 from logclock.backends.loop import REDUCTIONS
 from logclock.backends.operands import SCRATCH_BYTES, piece_size, pieces
-from logclock.backends.parts import Batch, run_parts
+from logclock.backends.parts import Batch, by_segments, run_parts
 from logclock.backends.program import Instruction
 from logclock.backends.storage import Rounding
 from logclock.rules import Rule
@@ -35,7 +35,7 @@ def run(
         grads,
         states,
         scalars,
-        run_segment=_run_segment,
+        run_program=by_segments(_run_segment),
         largest_stack=None,
         maximize=maximize,
         rounding=rounding,

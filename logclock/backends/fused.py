@@ -12,9 +12,9 @@ import torch
 
 from logclock.backends import native
 from logclock.backends.emit import TYPES, Signature, number_names, shared_names, source_of
-from logclock.backends.matrices import run_matrices
 from logclock.backends.operands import compute_dtype, flat_operands, is_sharded, local, sums_over_shards, write_back
-from logclock.backends.program import Program, plan_of
+from logclock.backends.parts import run_parts
+from logclock.backends.program import Program
 from logclock.backends.storage import Rounding, element_numbers
 from logclock.rules import Rule
 
@@ -57,16 +57,17 @@ def run(
         raise RuntimeError(
             f"backend 'fused' computes in float32 and float64, got parameters of {params[0].dtype}. Use backend='loop'."
         )
-    plan = plan_of(rule)
-    columns: dict[str, Sequence[torch.Tensor]] = {"param": params, "grad": grads}
-    columns |= dict(zip(rule.state_names, states, strict=True))
-    for name in plan.buffers:
-        columns[name] = [torch.zeros_like(param, dtype=compute_dtype(param)) for param in params]
-    for part in plan.parts:
-        if isinstance(part, Program):
-            _run_program(part, params, columns, scalars, maximize=maximize, rounding=rounding)
-        else:
-            run_matrices(part, columns, scalars, maximize=maximize, largest_stack=None, rounding=rounding)
+    run_parts(
+        rule,
+        params,
+        grads,
+        states,
+        scalars,
+        run_program=_run_program,
+        largest_stack=None,
+        maximize=maximize,
+        rounding=rounding,
+    )
 
 
 class _Work(ctypes.Structure):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from logclock.backends.operands import piece_size, pieces
-from logclock.backends.parts import Batch, run_parts
+from logclock.backends.parts import Batch, by_segments, run_parts
 from logclock.backends.program import Instruction
 from logclock.backends.storage import Rounding
 from logclock.rules import Rule
@@ -31,7 +31,7 @@ def run(
         grads,
         states,
         scalars,
-        run_segment=_run_segment,
+        run_program=by_segments(_run_segment),
         largest_stack=1,
         maximize=maximize,
         rounding=rounding,

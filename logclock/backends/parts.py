@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -14,7 +14,7 @@ from logclock.backends.scalars import Scalar
 from logclock.backends.storage import Rounding, element_numbers, write
 from logclock.rules import Rule
 
-__all__ = ["Batch", "RunSegment", "run_parts"]
+__all__ = ["Batch", "RunProgram", "RunSegment", "by_segments", "run_parts"]
 
 
 @dataclasses.dataclass
@@ -103,6 +103,25 @@ class Batch:
 RunSegment = Callable[[Batch, int], dict[str, list[Any]]]
 """Runs one segment of a batch's program and returns the sums over local parts that it made, by name."""
 
+Columns = Mapping[str, Sequence[torch.Tensor]]
+"""The tensors of every operand, one for each parameter."""
+
+
+class RunProgram(Protocol):
+    """Runs a program on the tensors of parameters, all of its segments: an engine."""
+
+    def __call__(
+        self,
+        program: Program,
+        params: Sequence[torch.Tensor],
+        columns: Columns,
+        scalars: Mapping[str, Any],
+        *,
+        maximize: bool,
+        rounding: Rounding | None,
+    ) -> None:
+        """Update the operands that the program writes, in place."""
+
 
 def run_parts(
     rule: Rule,
@@ -111,7 +130,7 @@ def run_parts(
     states: Sequence[Sequence[torch.Tensor]],
     scalars: Mapping[str, Any],
     *,
-    run_segment: RunSegment,
+    run_program: RunProgram,
     largest_stack: int | None,
     maximize: bool = False,
     rounding: Rounding | None = None,
@@ -124,7 +143,7 @@ def run_parts(
         grads: A gradient for each.
         states: For each of the rule's states, a tensor for each parameter.
         scalars: The rule's scalars: numbers, or 0-d tensors on the parameters' device.
-        run_segment: The engine.
+        run_program: The engine.
         largest_stack: How many matrices may be updated together; None: as many as fit.
         maximize: Whether to run on the negated gradients.
         rounding: What decides the bits of stochastic rounding.
@@ -136,17 +155,22 @@ def run_parts(
         columns[name] = [torch.empty_like(param, dtype=compute_dtype(param)) for param in params]
     for part in plan.parts:
         if isinstance(part, Program):
-            _run_program(part, params, columns, scalars, run_segment, maximize=maximize, rounding=rounding)
+            run_program(part, params, columns, scalars, maximize=maximize, rounding=rounding)
         else:
             run_matrices(part, columns, scalars, maximize=maximize, largest_stack=largest_stack, rounding=rounding)
 
 
+def by_segments(run_segment: RunSegment) -> RunProgram:
+    """Return the engine that runs segment after segment of a program, with the numbers that pass between them."""
+    return functools.partial(_run_program, run_segment)
+
+
 def _run_program(
+    run_segment: RunSegment,
     program: Program,
     params: Sequence[torch.Tensor],
-    columns: Mapping[str, Sequence[torch.Tensor]],
+    columns: Columns,
     scalars: Mapping[str, Any],
-    run_segment: RunSegment,
     *,
     maximize: bool,
     rounding: Rounding | None,
@@ -175,9 +199,7 @@ def _for_each(value: Any, count: int) -> list[Any]:
     return value if isinstance(value, list) else [value] * count
 
 
-def _numbers(
-    program: Program, params: Sequence[torch.Tensor], columns: Mapping[str, Sequence[torch.Tensor]]
-) -> dict[str, Any]:
+def _numbers(program: Program, params: Sequence[torch.Tensor], columns: Columns) -> dict[str, Any]:
     """Return the numbers that are known before the program runs: counts of elements, and states."""
     counts = [float(max(param.numel(), 1)) for param in params]
     if params[0].device.type == "cpu":
