@@ -16,10 +16,16 @@ from contract.cases import CASES, WEIGHT_DECAY
 from contract.runs import assert_bitwise, make_params, run, set_grads
 from torch import nn
 
+from logclock.backends import fused
 from logclock.rules import Apply, Spec, Wrapper
 
 MATRICES, OTHERS = ((4, 4), (3, 3), (4, 4)), ((5, 3), (7,), (2, 3, 2), (), (1,), (0,))
-BACKENDS = ["loop", "foreach"]
+NO_FUSED = fused.unavailable_reason(torch.device("cpu"))
+BACKENDS = [
+    "loop",
+    "foreach",
+    pytest.param("fused", marks=pytest.mark.skipif(NO_FUSED is not None, reason=str(NO_FUSED))),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +92,7 @@ def values(optimizer, params):
 def test_foreach_equals_loop(composed, dtype):
     """Bit for bit where no stage multiplies matrices, whose products may be summed in another order in a stack."""
     results = []
-    for backend in BACKENDS:
+    for backend in ("loop", "foreach"):
         params = composed.params(dtype)
         optimizer = composed.build(params, backend=backend)
         run(optimizer, params, range(4))
@@ -98,6 +104,25 @@ def test_foreach_equals_loop(composed, dtype):
     for ours, theirs in zip(*results, strict=True):
         tolerance = {torch.float32: 2e-4, torch.float64: 1e-10, torch.bfloat16: 2e-2}[dtype]
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.skipif(NO_FUSED is not None, reason=str(NO_FUSED))
+def test_fused_only_rounds_otherwise_than_loop(composed):
+    """An update moves a weight by about 1e-2 of its size: four of them, rounded otherwise, stay within 1e-5.
+
+    A matrix stage amplifies the rounding of what it gets, and a sign may turn where an average is a rounding error.
+    """
+    results = []
+    for backend in ("loop", "fused"):
+        params = composed.params()
+        optimizer = composed.build(params, backend=backend)
+        run(optimizer, params, range(4))
+        results.append(torch.cat([param.detach().flatten() for param in params]))
+
+    is_elementwise = optimizer.spec(optimizer.param_groups[0]).rule.is_elementwise
+    tolerance = 1e-5 if is_elementwise else 2e-4
+    num_apart = ((results[0] - results[1]).abs() > tolerance * results[0].abs().clamp(min=1)).sum()
+    assert num_apart <= (3 if composed.case.jumps else 0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
