@@ -1,13 +1,10 @@
 """AdamW: Adam with weight decay that does not pass through the gradient."""
 
-from typing import Any
-
-from logclock.rules.averages import bias_corrections, check_bias_correction
+from logclock.rules.families import BiasCorrectedSpec
 from logclock.rules.ops import sqrt
-from logclock.rules.slots import Ema, NonNegative, NonNegativeSlot, PeakLr
-from logclock.rules.spec import Spec, algorithm
+from logclock.rules.slots import NonNegativeSlot, PeakLr
+from logclock.rules.spec import algorithm
 from logclock.rules.stage import elementwise
-from logclock.rules.state import State
 
 
 @elementwise
@@ -20,7 +17,7 @@ def adamw(grad, exp_avg, exp_avg_sq, *, ema1, ema2, correction1, correction2, ep
 
 
 @algorithm("adamw", class_name="AdamW", paper="arXiv:1711.05101")
-class AdamwSpec(Spec):
+class AdamwSpec(BiasCorrectedSpec):
     """AdamW.
 
     With t = 1, 2, ..., all elementwise:
@@ -39,29 +36,7 @@ class AdamwSpec(Spec):
     """
 
     direction = (adamw,)
-    states = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2")}
 
     lr: PeakLr = 1e-3
 
-    ema1: Ema = 0.1
-    """1 - beta1, the weight of the new gradient in m."""
-
-    ema2: Ema = 0.001
-    """1 - beta2, the weight of the new squared gradient in v."""
-
-    eps: NonNegative = 1e-8
-    """Added to the root."""
-
     weight_decay: NonNegativeSlot = 0.01
-
-    bias_correction: bool = True
-    """Whether the averages are corrected; needs constant ema1 and ema2."""
-
-    def validate(self) -> None:
-        """Raise a ValueError for a correction of averages that are scheduled."""
-        check_bias_correction(self)
-
-    def derived(self, t: float) -> dict[str, Any]:
-        """Return the corrections, 1 without."""
-        corrections = bias_corrections(self.ema1, self.ema2, t) if self.bias_correction else (1.0, 1.0)
-        return {"correction1": corrections[0], "correction2": corrections[1]}

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from logclock.rules.families import LogTimeSpec
 from logclock.rules.ops import sqrt
-from logclock.rules.slots import Delta, Ema, Kappa, NonNegative, PeakLr, Slot
-from logclock.rules.spec import Coupling, Spec, algorithm
+from logclock.rules.slots import NonNegative, PeakLr, Slot
+from logclock.rules.spec import algorithm
 from logclock.rules.stage import elementwise
-from logclock.rules.state import State
-from logclock.schedules import PowerGrowth, log_time_ema, value_at
+from logclock.schedules import PowerGrowth, value_at
 
 
 @elementwise
@@ -19,7 +19,7 @@ def adana(grad, exp_avg, exp_avg_sq, *, ema1, ema2, gain, eps):
 
 
 @algorithm("adana", class_name="ADANA", paper="arXiv:2602.05298")
-class AdanaSpec(Spec):
+class AdanaSpec(LogTimeSpec):
     """ADANA: AdamW-like update with log-time moments and a damped momentum gain.
 
     With t = 1, 2, ... and ema(t) = delta / (delta + t), all elementwise:
@@ -42,39 +42,16 @@ class AdanaSpec(Spec):
     """
 
     direction = (adana,)
-    states = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2")}
 
     lr: PeakLr = 1e-3
-
-    kappa: Kappa = 0.85
-    """Damping exponent in [0, 1]; 0.85 is the paper's value for text, [0.75, 0.9] its usable range."""
-
-    delta: Delta = 8.0
-    """Log-time offset in updates; memory grows as t / delta."""
-
-    eps: NonNegative = 1e-8
-    """Added to the root."""
 
     gain_offset: NonNegative = 0.0
     """Constant part of the gain: 0 in the paper, 1 in the released code."""
 
-    ema1: Ema | None = None
-    """Weight of the new gradient in m; delta / (delta + t) if None."""
-
-    ema2: Ema | None = None
-    """Weight of the new squared gradient in v; delta / (delta + t) if None."""
-
     gain: Slot | None = None
     """The growing part of the gain; (1 + t)^(1 - kappa) if None."""
 
-    decay_coupling: Coupling = "independent"
-
     def derived(self, t: float) -> dict[str, Any]:
         """Return the log-time weights and the gain."""
-        log_time = log_time_ema(self.delta)
         gain = PowerGrowth(kappa=self.kappa) if self.gain is None else self.gain
-        return {
-            "ema1": value_at(log_time if self.ema1 is None else self.ema1, t),
-            "ema2": value_at(log_time if self.ema2 is None else self.ema2, t),
-            "gain": self.gain_offset + value_at(gain, t),
-        }
+        return super().derived(t) | {"gain": self.gain_offset + value_at(gain, t)}

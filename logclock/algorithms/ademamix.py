@@ -1,11 +1,9 @@
 """AdEMAMix: AdamW with a second, slow average of the gradient added to the first."""
 
-from typing import Any
-
-from logclock.rules.averages import bias_corrections, check_bias_correction
+from logclock.rules.families import MOMENTS, BiasCorrectedSpec
 from logclock.rules.ops import sqrt
-from logclock.rules.slots import Ema, NonNegative, NonNegativeSlot, PeakLr
-from logclock.rules.spec import Spec, algorithm
+from logclock.rules.slots import Ema, NonNegativeSlot, PeakLr
+from logclock.rules.spec import algorithm
 from logclock.rules.stage import elementwise
 from logclock.rules.state import State
 
@@ -21,7 +19,7 @@ def ademamix(grad, exp_avg, exp_avg_sq, exp_avg_slow, *, ema1, ema2, ema_slow, g
 
 
 @algorithm("ademamix", class_name="AdEMAMix", paper="arXiv:2409.03137")
-class AdemamixSpec(Spec):
+class AdemamixSpec(BiasCorrectedSpec):
     """AdEMAMix: AdamW's update from a mixture of a fast and a slow average.
 
     With t = 1, 2, ..., all elementwise:
@@ -41,19 +39,9 @@ class AdemamixSpec(Spec):
     """
 
     direction = (ademamix,)
-    states = {
-        "exp_avg": State(weight="ema1"),
-        "exp_avg_sq": State(weight="ema2"),
-        "exp_avg_slow": State(weight="ema_slow"),
-    }
+    states = {**MOMENTS, "exp_avg_slow": State(weight="ema_slow")}
 
     lr: PeakLr = 1e-3
-
-    ema1: Ema = 0.1
-    """1 - beta1, the weight of the new gradient in m."""
-
-    ema2: Ema = 0.001
-    """1 - beta2, the weight of the new squared gradient in v."""
 
     ema_slow: Ema = 0.0001
     """1 - beta3, the weight of the new gradient in n; the paper warms it up with
@@ -62,18 +50,3 @@ class AdemamixSpec(Spec):
     gain: NonNegativeSlot = 8.0
     """Weight of n (the paper's alpha, 5 to 10); the paper warms it up with
     `LinearRamp(start=0, end=alpha, steps=T)`."""
-
-    eps: NonNegative = 1e-8
-    """Added to the root."""
-
-    bias_correction: bool = True
-    """Whether m and v are corrected; needs constant ema1 and ema2."""
-
-    def validate(self) -> None:
-        """Raise a ValueError for a correction of averages that are scheduled."""
-        check_bias_correction(self)
-
-    def derived(self, t: float) -> dict[str, Any]:
-        """Return the corrections, 1 without."""
-        corrections = bias_corrections(self.ema1, self.ema2, t) if self.bias_correction else (1.0, 1.0)
-        return {"correction1": corrections[0], "correction2": corrections[1]}

@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
+from logclock.rules.families import LogTimeSpec
 from logclock.rules.ops import absolute, minimum, sign, sqrt
-from logclock.rules.slots import Delta, Ema, Kappa, NonNegative, PeakLr, Positive, Slot
-from logclock.rules.spec import Coupling, DecayOrder, Spec, algorithm
+from logclock.rules.slots import NonNegative, PeakLr, Positive, Slot
+from logclock.rules.spec import DecayOrder, algorithm
 from logclock.rules.stage import elementwise
-from logclock.rules.state import State
-from logclock.schedules import PowerGrowth, log_time_ema, value_at
+from logclock.schedules import PowerGrowth, value_at
 
 
 @elementwise
@@ -22,7 +22,7 @@ def dana_mk4(grad, exp_avg, exp_avg_sq, *, ema1, ema2, gain, gain_offset, clip_s
 
 
 @algorithm("dana-mk4", class_name="DanaMK4", paper="arXiv:2602.05298, released code")
-class DanaMk4Spec(Spec):
+class DanaMk4Spec(LogTimeSpec):
     """Dana-MK4: ADANA whose amplified momentum is clipped elementwise at a signal-to-noise ratio.
 
     With t = 1, 2, ..., ema(t) = delta / (delta + t) and r = 1 / (sqrt(v) + eps), all elementwise:
@@ -37,44 +37,23 @@ class DanaMk4Spec(Spec):
     """
 
     direction = (dana_mk4,)
-    states = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2")}
 
     lr: PeakLr = 1e-3
-
-    kappa: Kappa = 0.85
-    """Damping exponent in [0, 1]."""
-
-    delta: Delta = 8.0
-    """Log-time offset in updates."""
 
     clip_snr: Positive | None = 2.0
     """Bound on gain times abs(m) / sqrt(v); None for no bound, which is ADANA."""
 
-    eps: NonNegative = 1e-8
-    """Added to the root."""
-
     gain_offset: NonNegative = 1.0
     """Constant part of the gain, never clipped: 1 in the released code, 0 in the paper's form of ADANA."""
 
-    ema1: Ema | None = None
-    """Weight of the new gradient in m; delta / (delta + t) if None."""
-
-    ema2: Ema | None = None
-    """Weight of the new squared gradient in v; delta / (delta + t) if None."""
-
     gain: Slot | None = None
     """The growing part of the gain; (1 + t)^(1 - kappa) if None."""
-
-    decay_coupling: Coupling = "independent"
 
     decay_order: DecayOrder = "after"
 
     def derived(self, t: float) -> dict[str, Any]:
         """Return the log-time weights, the gain and its clip."""
-        log_time = log_time_ema(self.delta)
-        return {
-            "ema1": value_at(log_time if self.ema1 is None else self.ema1, t),
-            "ema2": value_at(log_time if self.ema2 is None else self.ema2, t),
+        return super().derived(t) | {
             "gain": value_at(PowerGrowth(kappa=self.kappa) if self.gain is None else self.gain, t),
             "clip_snr": math.inf if self.clip_snr is None else self.clip_snr,
         }

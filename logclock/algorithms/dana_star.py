@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from logclock.rules.families import MOMENTS, LogTimeSpec
 from logclock.rules.ops import absolute, maximum, minimum, power, sqrt
-from logclock.rules.slots import Delta, Ema, Kappa, NonNegative, PeakLr, Positive
-from logclock.rules.spec import Coupling, Spec, algorithm
+from logclock.rules.slots import PeakLr, Positive
+from logclock.rules.spec import algorithm
 from logclock.rules.stage import elementwise
 from logclock.rules.state import State
-from logclock.schedules import log_time_ema, value_at
 
 _UNBOUNDED = 1e30  # not inf: a coordinate without history multiplies it by 0
 
@@ -29,7 +29,7 @@ def dana_star(grad, exp_avg, exp_avg_sq, tau, *, ema1, ema2, t, gain_exponent, t
 
 
 @algorithm("dana-star", class_name="DanaStar", paper="arXiv:2602.05298, code as of December 2025")
-class DanaStarSpec(Spec):
+class DanaStarSpec(LogTimeSpec):
     """Dana-Star: log-time moments with an estimate of how often each coordinate is active.
 
     With t = 1, 2, ... and ema(t) = delta / (delta + t), all elementwise:
@@ -49,36 +49,16 @@ class DanaStarSpec(Spec):
     """
 
     direction = (dana_star,)
-    states = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2"), "tau": State(weight="ema1")}
+    states = {**MOMENTS, "tau": State(weight="ema1")}
 
     lr: PeakLr = 1e-3
-
-    kappa: Kappa = 0.85
-    """Damping exponent in [0, 1]."""
-
-    delta: Delta = 8.0
-    """Log-time offset in updates."""
 
     clip_grad: Positive | None = 2.0
     """Bound on sqrt(p) abs(g) / sqrt(v), elementwise; None for no bound."""
 
-    eps: NonNegative = 1e-8
-    """Added to the roots."""
-
-    ema1: Ema | None = None
-    """Weight of the new sample in m and tau; delta / (delta + t) if None."""
-
-    ema2: Ema | None = None
-    """Weight of the new sample in v; delta / (delta + t) if None."""
-
-    decay_coupling: Coupling = "independent"
-
     def derived(self, t: float) -> dict[str, Any]:
         """Return the log-time weights, the exponent of the gain, the floor of the rate, and the clip."""
-        log_time = log_time_ema(self.delta)
-        return {
-            "ema1": value_at(log_time if self.ema1 is None else self.ema1, t),
-            "ema2": value_at(log_time if self.ema2 is None else self.ema2, t),
+        return super().derived(t) | {
             "gain_exponent": 1 - self.kappa,
             "tau_floor": 1 / (1 + t),
             "clip_grad": _UNBOUNDED if self.clip_grad is None else self.clip_grad,

@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
+from logclock.rules.families import MOMENTS, LogTimeSpec
 from logclock.rules.ops import absolute, maximum, minimum, power, sign, sqrt
-from logclock.rules.slots import Delta, Ema, Kappa, NonNegative, PeakLr, Positive
-from logclock.rules.spec import Coupling, DecayOrder, Spec, algorithm
+from logclock.rules.slots import NonNegative, PeakLr, Positive
+from logclock.rules.spec import DecayOrder, algorithm
 from logclock.rules.stage import elementwise
 from logclock.rules.state import State
-from logclock.schedules import log_time_ema, value_at
 
 
 @elementwise
@@ -31,7 +31,7 @@ def dana_star_mk4(
 
 
 @algorithm("dana-star-mk4", class_name="DanaStarMK4", paper="arXiv:2602.05298, released code")
-class DanaStarMk4Spec(Spec):
+class DanaStarMk4Spec(LogTimeSpec):
     """Dana-Star-MK4: Dana-MK4 with an estimate of how often each coordinate is active.
 
     With t = 1, 2, ... and ema(t) = delta / (delta + t), all elementwise:
@@ -48,41 +48,21 @@ class DanaStarMk4Spec(Spec):
     """
 
     direction = (dana_star_mk4,)
-    states = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2"), "tau": State(weight="ema1")}
+    states = {**MOMENTS, "tau": State(weight="ema1")}
 
     lr: PeakLr = 1e-3
-
-    kappa: Kappa = 0.85
-    """Damping exponent in [0, 1]."""
-
-    delta: Delta = 8.0
-    """Log-time offset in updates."""
 
     clip_snr: Positive | None = 2.0
     """Bound on gain times abs(m) / sqrt(v); None for no bound (the released Dana-Star)."""
 
-    eps: NonNegative = 1e-8
-    """Added to the root."""
-
     gain_offset: NonNegative = 1.0
     """Constant part of the gain, never clipped: 1 in the released code."""
-
-    ema1: Ema | None = None
-    """Weight of the new sample in m and tau; delta / (delta + t) if None."""
-
-    ema2: Ema | None = None
-    """Weight of the new sample in v; delta / (delta + t) if None."""
-
-    decay_coupling: Coupling = "independent"
 
     decay_order: DecayOrder = "after"
 
     def derived(self, t: float) -> dict[str, Any]:
         """Return the log-time weights, the exponent of the gain, the floor of the rate, and the clip."""
-        log_time = log_time_ema(self.delta)
-        return {
-            "ema1": value_at(log_time if self.ema1 is None else self.ema1, t),
-            "ema2": value_at(log_time if self.ema2 is None else self.ema2, t),
+        return super().derived(t) | {
             "gain_exponent": 1 - self.kappa,
             "tau_floor": 1 / (1 + t),
             "clip_snr": math.inf if self.clip_snr is None else self.clip_snr,

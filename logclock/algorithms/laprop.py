@@ -1,13 +1,10 @@
 """LaProp: gradients are normalised first and averaged afterwards."""
 
-from typing import Any
-
-from logclock.rules.averages import bias_corrections, check_bias_correction
+from logclock.rules.families import BiasCorrectedSpec
 from logclock.rules.ops import sqrt
 from logclock.rules.slots import Ema, NonNegative, PeakLr
-from logclock.rules.spec import Spec, algorithm
+from logclock.rules.spec import algorithm
 from logclock.rules.stage import elementwise
-from logclock.rules.state import State
 
 
 @elementwise
@@ -20,7 +17,7 @@ def laprop(grad, exp_avg, exp_avg_sq, *, ema1, ema2, correction1, correction2, e
 
 
 @algorithm("laprop", class_name="LaProp", paper="arXiv:2002.04839")
-class LapropSpec(Spec):
+class LapropSpec(BiasCorrectedSpec):
     """LaProp: Adam with the order of averaging and normalising exchanged.
 
     With t = 1, 2, ..., all elementwise:
@@ -41,27 +38,11 @@ class LapropSpec(Spec):
     """
 
     direction = (laprop,)
-    states = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2")}
 
     lr: PeakLr = 4e-4
 
     ema1: Ema = 0.1
     """1 - beta1, the weight of the new normalised gradient in m."""
 
-    ema2: Ema = 0.001
-    """1 - beta2, the weight of the new squared gradient in v."""
-
     eps: NonNegative = 1e-15
     """Added to the corrected root; tiny, because it enters every term of the average."""
-
-    bias_correction: bool = True
-    """Whether the averages are corrected; needs constant ema1 and ema2."""
-
-    def validate(self) -> None:
-        """Raise a ValueError for a correction of averages that are scheduled."""
-        check_bias_correction(self)
-
-    def derived(self, t: float) -> dict[str, Any]:
-        """Return the corrections, 1 without."""
-        corrections = bias_corrections(self.ema1, self.ema2, t) if self.bias_correction else (1.0, 1.0)
-        return {"correction1": corrections[0], "correction2": corrections[1]}

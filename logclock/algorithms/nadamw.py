@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from logclock.rules.averages import bias_corrections, check_bias_correction, total_weight
+from logclock.rules.averages import total_weight
+from logclock.rules.families import BiasCorrectedSpec
 from logclock.rules.ops import sqrt
-from logclock.rules.slots import Ema, NonNegative, NonNegativeSlot, PeakLr
-from logclock.rules.spec import Spec, algorithm
+from logclock.rules.slots import Ema, NonNegativeSlot, PeakLr
+from logclock.rules.spec import algorithm
 from logclock.rules.stage import elementwise
-from logclock.rules.state import State
 from logclock.schedules import value_at
 
 
@@ -21,7 +21,7 @@ def nadamw(grad, exp_avg, exp_avg_sq, *, ema1, ema2, grad_weight, momentum_weigh
 
 
 @algorithm("nadamw", class_name="NAdamW", paper="Dozat 2016; arXiv:1711.05101")
-class NadamwSpec(Spec):
+class NadamwSpec(BiasCorrectedSpec):
     """NAdamW: AdamW with Nesterov's look-ahead in place of the average.
 
     With t = 1, 2, ..., beta1 = 1 - ema1 and beta2 = 1 - ema2, all elementwise:
@@ -41,35 +41,18 @@ class NadamwSpec(Spec):
     """
 
     direction = (nadamw,)
-    states = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2")}
 
     lr: PeakLr = 1e-3
 
     ema1: Ema = 0.1
     """1 - beta1, the weight of the new gradient in m and, once more, in the look-ahead."""
 
-    ema2: Ema = 0.001
-    """1 - beta2, the weight of the new squared gradient in v."""
-
-    eps: NonNegative = 1e-8
-    """Added to the root."""
-
     weight_decay: NonNegativeSlot = 0.01
-
-    bias_correction: bool = True
-    """Whether the averages are corrected; needs constant ema1 and ema2."""
-
-    def validate(self) -> None:
-        """Raise a ValueError for a correction of averages that are scheduled."""
-        check_bias_correction(self)
 
     def derived(self, t: float) -> dict[str, Any]:
         """Return the weights of the look-ahead and the correction of the root."""
         ema1 = value_at(self.ema1, t)
-        corrections = bias_corrections(self.ema1, self.ema2, t) if self.bias_correction else (1.0, 1.0)
-        correction_ahead = 1 / total_weight(ema1, t + 1) if self.bias_correction else 1.0
-        return {
-            "grad_weight": ema1 * corrections[0],
-            "momentum_weight": (1 - ema1) * correction_ahead,
-            "correction2": corrections[1],
-        }
+        corrections = super().derived(t)
+        ahead = 1 / total_weight(ema1, t + 1) if self.bias_correction else 1.0
+        weights = {"grad_weight": ema1 * corrections["correction1"], "momentum_weight": (1 - ema1) * ahead}
+        return corrections | weights

@@ -1,6 +1,7 @@
 """The multi-tensor backend: each instruction of a program is one call on a list of pieces of many parameters."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -10,36 +11,10 @@ from logclock.backends.loop import REDUCTIONS
 from logclock.backends.operands import SCRATCH_BYTES, piece_size, pieces
 from logclock.backends.parts import Batch, by_segments, run_parts
 from logclock.backends.program import Instruction
-from logclock.backends.storage import Rounding
-from logclock.rules import Rule
 
 __all__ = ["run"]
 
 Tensors = list[torch.Tensor]
-
-
-def run(
-    rule: Rule,
-    params: Sequence[torch.Tensor],
-    grads: Sequence[torch.Tensor],
-    states: Sequence[Sequence[torch.Tensor]],
-    scalars: Mapping[str, Any],
-    *,
-    maximize: bool = False,
-    rounding: Rounding | None = None,
-) -> None:
-    """Update parameters and states in place, as `loop.run` does and with the same bits on a CPU."""
-    run_parts(
-        rule,
-        params,
-        grads,
-        states,
-        scalars,
-        run_program=by_segments(_run_segment),
-        largest_stack=None,
-        maximize=maximize,
-        rounding=rounding,
-    )
 
 
 def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
@@ -186,3 +161,6 @@ OPERATIONS: dict[str, Callable[..., Tensors]] = {
     "copy": lambda _, x, *, in_place: x,
 }
 """Those that torch has for lists; the others run one by one."""
+
+run = functools.partial(run_parts, run_program=by_segments(_run_segment), largest_stack=None)
+"""Update parameters and states in place; arguments are those of `parts.run_parts`."""

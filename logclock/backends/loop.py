@@ -1,6 +1,7 @@
 """The reference backend: one parameter after another, in pieces that stay in the processor's cache."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,34 +9,8 @@ import torch
 from logclock.backends.operands import piece_size, pieces
 from logclock.backends.parts import Batch, by_segments, run_parts
 from logclock.backends.program import Instruction
-from logclock.backends.storage import Rounding
-from logclock.rules import Rule
 
 __all__ = ["OPERATIONS", "REDUCTIONS", "run"]
-
-
-def run(
-    rule: Rule,
-    params: Sequence[torch.Tensor],
-    grads: Sequence[torch.Tensor],
-    states: Sequence[Sequence[torch.Tensor]],
-    scalars: Mapping[str, Any],
-    *,
-    maximize: bool = False,
-    rounding: Rounding | None = None,
-) -> None:
-    """Update parameters and states in place; arguments are those of `parts.run_parts`."""
-    run_parts(
-        rule,
-        params,
-        grads,
-        states,
-        scalars,
-        run_program=by_segments(_run_segment),
-        largest_stack=1,
-        maximize=maximize,
-        rounding=rounding,
-    )
 
 
 def _run_segment(batch: Batch, index: int) -> dict[str, list[Any]]:
@@ -144,3 +119,6 @@ def _total_square(x: torch.Tensor) -> Any:
 
 REDUCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {"total": _total, "total_square": _total_square}
 """Sums over a piece, on a CPU in float64: a number on the host there, a 0-d tensor elsewhere."""
+
+run = functools.partial(run_parts, run_program=by_segments(_run_segment), largest_stack=1)
+"""Update parameters and states in place; arguments are those of `parts.run_parts`."""

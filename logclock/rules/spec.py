@@ -6,7 +6,7 @@ from abc import ABC
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
 
-from logclock.config import Registry
+from logclock.config import Registry, from_dict
 from logclock.config.bounds import check_bounds
 from logclock.rules.apply import Apply, Decay
 from logclock.rules.options import Option, scalars_by_name, statics_of
@@ -70,6 +70,11 @@ class Spec(ABC):
     """What stands around the direction, innermost first: names, or dicts of a name and its settings."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.apply, Apply):  # plain data, as in groups
+            object.__setattr__(self, "apply", from_dict(Apply, self.apply, path="apply"))
+        if not all(isinstance(wrapper, Wrapper) for wrapper in self.wrappers) or not isinstance(self.wrappers, tuple):
+            found = from_dict(tuple[Wrapper, ...], self.wrappers, path="wrappers")
+            object.__setattr__(self, "wrappers", found)
         check_bounds(self)
         for name in ("decay_coupling", "decay_order"):
             choices = {"decay_coupling": ("independent", "coupled"), "decay_order": ("before", "after")}[name]

@@ -32,6 +32,7 @@ from logclock.rules import (
     CautiousDecay,
     ClipRms,
     EmaNesterov,
+    Grams,
     Hyperball,
     MagnitudeDirection,
     ScheduleFree,
@@ -427,3 +428,13 @@ def test_options_are_plain_data_by_name_alias_or_settings():
 def test_bad_options_are_answered_with_what_is_allowed(data, message):
     with pytest.raises(ValueError, match=message):
         from_dict(Spec, {"name": "adana", **data})
+
+
+def test_options_may_be_given_as_plain_data_to_a_spec_too():
+    spec = AdamwSpec(apply="cautious", wrappers=["grams", {"name": "clip_rms", "bound": 0.5}])
+
+    assert spec == AdamwSpec(apply=CautiousDecay(), wrappers=(Grams(), ClipRms(bound=0.5)))
+    with pytest.raises(ValueError, match=r"unknown wrapper 'grms'\. Did you mean 'grams'"):
+        AdamwSpec(wrappers=["grms"])
+    with pytest.raises(TypeError, match=r"wrappers must be a list, got 'grams'"):
+        AdamwSpec(wrappers="grams")
