@@ -10,7 +10,7 @@ backend `foreach` stacks matrices of equal shape, `loop` takes them one by one, 
 import argparse
 
 import torch
-from step_time import paired
+from step_time import WARMUP, seconds, summary
 
 from logclock.optim import ScheduledOptimizer
 
@@ -50,9 +50,14 @@ def main():
             make_matrices(arguments.width, arguments.layers), name, lr=1e-3, backend=backend, **settings
         )
         reference = torch.optim.Muon(matrices, lr=1e-3)
-        ratio, low, high, mine, theirs = paired(ours.step, reference.step, arguments.repeats)
+        for _ in range(WARMUP):
+            ours.step()
+            reference.step()
+        found = summary([(seconds(ours.step), seconds(reference.step)) for _ in range(arguments.repeats)])
         label = " ".join([name, backend, *settings.values()])
-        print(f"{label:28s} {ratio:6.2f} [{low:.2f}, {high:.2f}]   {mine:7.1f} ms against {theirs:.1f} ms", flush=True)
+        low, high = found["quartiles"]
+        times = f"{found['milliseconds']:7.1f} ms against {found['reference_milliseconds']:.1f} ms"
+        print(f"{label:28s} {found['ratio']:6.2f} [{low:.2f}, {high:.2f}]   {times}", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def whole_step(make_optimizer):
 
 def compare_whole_steps(repeats):
     reference = whole_step(lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True))
-    for backend in ("loop", "compiled"):
+    for backend in ("loop", "fused"):
         ours = whole_step(lambda model, b=backend: from_spec(AdanaSpec(lr=1e-3), param_groups(model), backend=b))
         for _ in range(2):
             ours()
@@ -61,7 +61,7 @@ def compare_whole_steps(repeats):
 def bare_loop(config, dataset, steps):
     """Return the median seconds of a step: batch, forward, backward, clip, update, and nothing else."""
     model = config.model.build(seed=0)
-    optimizer = from_spec(config.optimizer, param_groups(model), backend=config.backend)
+    optimizer = from_spec(config.optimizers.hidden, param_groups(model), backend=config.backend)
     batches = TrainBatches(
         dataset.train, batch_size=config.data.batch_size, sequence_length=config.data.sequence_length, seed=0
     )
