@@ -76,11 +76,11 @@ def trend_table(result: LadderResult) -> Table:
     """Return whether each gain grows with size: slopes per ln P in nats and of ln multiplier, tested."""
     columns = (
         "optimizer",
-        "nats per ln P [95 % interval]",
-        "p (Holm)",
+        "nats per ln P [95 %]",
+        "p",
         "sizes",
-        "ln multiplier per ln P [95 % interval]",
-        "p (Holm) ",
+        "ln multiplier per ln P [95 %]",
+        "p ",
         "sizes ",
         "grows with size",
     )
