@@ -156,8 +156,8 @@ class RunConfig:
     Parameters and optimizer state are float32 in any case."""
 
     backend: Literal["auto", "loop", "foreach", "fused"] = "auto"
-    """How updates run; `auto` is the fastest that can run. Stages on whole matrices run on stacks of equal shape, or
-    one by one with `loop`."""
+    """How updates run; `auto` is `loop` for elementwise rules on a CPU and `foreach` otherwise. Stages on whole matrices
+    run on stacks of equal shape, or one by one with `loop`."""
 
     evaluation: EvaluationConfig
     """When and on what the validation loss is measured."""
