@@ -156,7 +156,7 @@ class RunConfig:
     Parameters and optimizer state are float32 in any case."""
 
     backend: Literal["auto", "loop", "foreach", "fused"] = "auto"
-    """How updates run; `auto` is `loop` for elementwise rules on a CPU and `foreach` otherwise. Stages on whole matrices
+    """How updates run; `auto` is `loop` for elementwise rules on a CPU and `foreach` otherwise. Stages on matrices
     run on stacks of equal shape, or one by one with `loop`."""
 
     evaluation: EvaluationConfig
