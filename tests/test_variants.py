@@ -126,7 +126,7 @@ def test_kappa_is_refused_where_it_would_have_no_effect():
 
 
 def test_a_rate_that_nobody_set_is_an_error_that_names_those_that_are():
-    with pytest.raises(ValueError, match=r"'adamw' has no peak learning rate for 'warmup'\. .*: lion, muon, normsgd\."):
+    with pytest.raises(ValueError, match=r"'adamw' has no peak learning rate for 'warmup'\. .*: lion, normsgd, muon\."):
         get_variant("adamw").rate("warmup")
 
 

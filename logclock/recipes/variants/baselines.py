@@ -1,0 +1,103 @@
+"""Elementwise optimizers whose memory is constant: AdamW, what may stand around it, and its kin."""
+
+from logclock.algorithms import LapropSpec, LionSpec, NadamwSpec, NormsgdSpec, SignumSpec
+from logclock.recipes.protocol import early_decay, log_time_decay_of, matched_decay_of
+from logclock.recipes.variants.settings import adamw, plain
+from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, WARMUP_LOG
+from logclock.recipes.variants.variant import Variant, as_adamw, fits, guess, measured
+from logclock.rules.apply import CautiousDecay
+from logclock.rules.wrappers import Cautious, ScheduleFree, TrustRatio
+
+BASELINES = (
+    Variant(
+        name="adamw",
+        question="AdamW with betas (0.9, 0.999) and the constant independent decay omega / T: the baseline.",
+        setup=lambda lr, steps, kappa: adamw(lr, steps),
+        peak_lr={
+            "demo": measured(8e-3, DEMO_LOG),
+            "components": measured(1e-2, COMPONENTS_LOG),
+            "horizon": measured(3e-2, HORIZON_LOG),
+        },
+        lr_rules=fits(
+            adana_paper={None: (12.8, 1.67e4, -0.515)},
+            qwen3_paper={None: (2.16e4, 7.20e4, -0.873)},
+        ),
+    ),
+    Variant(
+        name="adamw-log-time-decay",
+        question="AdamW with log-time weight decay: how much of ADANA's gain is the decay alone?",
+        setup=lambda lr, steps, kappa: adamw(lr, steps, weight_decay=log_time_decay_of(steps), decay_order="after"),
+        peak_lr=as_adamw(),
+        lr_rules=fits(adana_paper={None: (65.7, 9.83e3, -0.608)}),
+    ),
+    Variant(
+        name="adamw-strong-decay",
+        question="AdamW with a constant decay that removes as much in total as the log-time one: shape or strength?",
+        setup=lambda lr, steps, kappa: adamw(lr, steps, weight_decay=matched_decay_of(steps)),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="adamw-early-decay",
+        question="AdamW with the log-time decay of offset 1: does strong decay in the first updates help?",
+        setup=lambda lr, steps, kappa: adamw(lr, steps, weight_decay=early_decay(steps), decay_order="after"),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="adamw-cautious",
+        question="AdamW that moves only where update and gradient agree in sign: does the mask save steps?",
+        setup=lambda lr, steps, kappa: adamw(lr, steps, wrappers=(Cautious(),)),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="adamw-cautious-decay",
+        question="AdamW that decays only weights that the step shrinks anyway: which decay is wasted?",
+        setup=lambda lr, steps, kappa: adamw(lr, steps, apply=CautiousDecay()),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="schedule-free-adamw",
+        question="Schedule-free AdamW under the run's own schedule: does averaging the path add to annealing it?",
+        setup=lambda lr, steps, kappa: adamw(lr, steps, ema1=1.0, wrappers=(ScheduleFree(),)),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="lamb",
+        question="AdamW whose every tensor moves by lr times its norm (LAMB): do steps relative to the weights help?",
+        setup=lambda lr, steps, kappa: adamw(lr, steps, wrappers=(TrustRatio(),)),
+        peak_lr={"demo": guess(1e-2, "a step of 1 % of every tensor's norm")},
+    ),
+    Variant(
+        name="nadamw",
+        question="NAdamW in AdamW's place: what does Nesterov's look-ahead bring with a memory that does not grow?",
+        setup=lambda lr, steps, kappa: NadamwSpec(lr=lr, ema1=0.1, ema2=0.001, **plain(steps)),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="laprop",
+        question="LaProp in AdamW's place: does it matter whether gradients are normalized before or after averaging?",
+        setup=lambda lr, steps, kappa: LapropSpec(lr=lr, ema1=0.1, ema2=0.001, **plain(steps)),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="lion",
+        question="Lion with betas (0.9, 0.99) and AdamW's decay: how far does the sign of one average go?",
+        setup=lambda lr, steps, kappa: LionSpec(lr=lr, ema1=0.1, ema2=0.01, **plain(steps)),
+        peak_lr={"demo": guess(8e-4, "a tenth of AdamW's"), "warmup": measured(3e-3, WARMUP_LOG)},
+    ),
+    Variant(
+        name="signum",
+        question="Signum with Nesterov momentum 0.95 and AdamW's decay: what do Lion's two betas add to one?",
+        setup=lambda lr, steps, kappa: SignumSpec(lr=lr, ema1=0.05, nesterov=True, **plain(steps)),
+        peak_lr={"demo": guess(8e-4, "a tenth of AdamW's")},
+    ),
+    Variant(
+        name="normsgd",
+        question="Normalized SGD with Nesterov momentum 0.95, as in the warm-up paper: is a length per step enough?",
+        setup=lambda lr, steps, kappa: NormsgdSpec(lr=lr, **plain(steps)),
+        peak_lr={
+            "demo": guess(5e-2, "a length of an update, not the size of its elements"),
+            "warmup": measured(0.05, WARMUP_LOG),
+        },
+    ),
+)
+"""Variants of this file, in the order of the list."""

@@ -1,0 +1,164 @@
+"""Optimizers whose memory grows with the run: ADANA, its parts and its family, and log-time AdEMAMix."""
+
+from logclock.algorithms import DanaMk4Spec, DanaStarSpec
+from logclock.recipes.protocol import DELTA, KAPPA, KAPPA_ADEMAMIX, early_decay, log_time_decay_of, plain_decay
+from logclock.recipes.variants.settings import adamw, adana, ademamix, dana_star_mk4
+from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, SMALL_SWEEP, STABILITY_LOG
+from logclock.recipes.variants.variant import DECAY_AXIS, KAPPA_AXIS, Variant, as_adamw, as_adana, fits, guess, measured
+from logclock.rules.apply import Hyperball
+from logclock.schedules import DebiasedEma, PowerGrowth, log_time_ema
+
+STAR_FITS: dict[float | None, tuple[float, float, float]] = {
+    0.75: (41.0, 3.03e4, -0.661),
+    0.85: (223.0, 2.40e6, -0.724),
+}
+
+
+LOG_TIME = (
+    Variant(
+        name="ademamix",
+        question="Log-time AdEMAMix with AdamW's decay: is a second, growing memory all that ADANA needs?",
+        setup=ademamix,
+        peak_lr={"demo": guess(4.5e-3, "between AdamW's and ADANA's")},
+        lr_rules=fits(adana_paper={0.75: (4.51, 6.71e3, -0.503)}),
+        kappa=KAPPA_ADEMAMIX,
+    ),
+    Variant(
+        name="ademamix-log-time-decay",
+        question="Log-time AdEMAMix with log-time weight decay: does ADANA's closest rival in the paper catch up?",
+        setup=lambda lr, steps, kappa: ademamix(lr, steps, kappa, weight_decay=log_time_decay_of(steps)),
+        peak_lr={"demo": measured(2e-3, SMALL_SWEEP), "horizon": measured(2e-2, HORIZON_LOG)},
+        lr_rules=fits(adana_paper={0.75: (7.28, 8.43e3, -0.525)}),
+        kappa=KAPPA_ADEMAMIX,
+    ),
+    Variant(
+        name="log-adam",
+        question="Adam with ADANA's averages and decay: does a growing memory help without the gradient term?",
+        setup=lambda lr, steps, kappa: adamw(
+            lr,
+            steps,
+            ema1=log_time_ema(DELTA),
+            ema2=log_time_ema(DELTA),
+            bias_correction=False,
+            weight_decay=log_time_decay_of(steps),
+        ),
+        peak_lr=as_adamw(),
+    ),
+    Variant(
+        name="log-adam-nesterov",
+        question="ADANA with the constant gain 1: how much of the gain in loss is the growth of the gain?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, KAPPA, gain=1.0),
+        peak_lr=as_adana(),
+    ),
+    Variant(
+        name="adana",
+        question="ADANA as the paper's Enoki runs had it, decay before the update: does log-time momentum win?",
+        setup=adana,
+        peak_lr={
+            "demo": measured(2.5e-3, DEMO_LOG),
+            "components": measured(3.5e-3, COMPONENTS_LOG),
+            "horizon": measured(1e-2, HORIZON_LOG),
+            "stability": measured(5e-3, STABILITY_LOG),
+        },
+        lr_rules=fits(
+            adana_paper={
+                0.75: (12.7, 9.55e3, -0.624),
+                0.80: (17.6, 3.66e4, -0.624),
+                0.85: (22.5, 1.22e5, -0.618),
+                0.90: (68.9, 2.95e4, -0.667),
+            },
+            qwen3_paper={0.85: (3.17, 3.99e4, -0.553)},
+        ),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="adana-frozen-gain",
+        question="ADANA with the gain held at its final value (1 + T)^(1 - kappa): does the gain have to grow?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, kappa, gain=PowerGrowth(kappa=kappa)(steps)),
+        peak_lr=as_adana(),
+        kappa=KAPPA,
+    ),
+    Variant(
+        # bias-corrected, as in AdamW: otherwise the root starts 30 times too small, a question of its own
+        name="adana-constant-ema2",
+        question="ADANA with AdamW's second moment, ema2 = 0.001: does a short memory in v go with a long one in m?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, kappa, ema2=DebiasedEma(ema=0.001)),
+        peak_lr=as_adana(),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="adana-undamped",
+        question="ADANA with kappa = 0, log-time Nesterov as it stands: does the gain need damping?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, 0.0),
+        peak_lr=as_adana(),
+    ),
+    Variant(
+        name="adana-plus-one",
+        question="ADANA with the released code's gain 1 + (1 + t)^(1 - kappa): does the 1 matter?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, kappa, gain_offset=1.0),
+        peak_lr=as_adana(),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="adana-constant-decay",
+        question="ADANA with AdamW's constant decay omega / T: how much of its gain is the momentum alone?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=plain_decay(steps)),
+        peak_lr=as_adana(),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="adana-early-decay",
+        question="ADANA with the log-time decay of offset 1, near the paper's omega / t: too strong too early?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=early_decay(steps)),
+        peak_lr=as_adana(),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="adana-hyperball",
+        question="ADANA on a sphere, without decay (Hyperball): does a fixed norm do what its weight decay does?",
+        setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=0.0, apply=Hyperball()),
+        peak_lr={"demo": guess(1e-2, "an angle of 0.01 radians")},
+        kappa=KAPPA,
+        axes=(KAPPA_AXIS,),
+    ),
+    Variant(
+        name="dana-mk4",
+        question="Dana-MK4, the released form with the launcher's clip of 2: does a clip on the momentum matter?",
+        setup=lambda lr, steps, kappa: DanaMk4Spec(
+            lr=lr, kappa=kappa, delta=DELTA, clip_snr=2.0, weight_decay=log_time_decay_of(steps)
+        ),
+        peak_lr=as_adana(),
+        lr_rules=fits(
+            adana_paper={0.75: (56.0, 5.71e3, -0.708), 0.85: (23.0, 1.46e4, -0.627)},
+            qwen3_paper={0.85: (1.20, 3.44e4, -0.501)},
+        ),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="dana-star",
+        question="Dana-Star, without a constant part in the gain: do a time per coordinate and a clip help?",
+        setup=lambda lr, steps, kappa: DanaStarSpec(
+            lr=lr, kappa=kappa, delta=DELTA, weight_decay=log_time_decay_of(steps)
+        ),
+        peak_lr={"demo": guess(4e-3, "Dana-Star-MK4's")},
+        lr_rules=fits(adana_paper=STAR_FITS),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="dana-star-mk4",
+        question="Dana-Star-MK4: do a time per coordinate and the launcher's clip of 2 help together?",
+        setup=dana_star_mk4,
+        peak_lr={"demo": measured(4e-3, DEMO_LOG)},
+        lr_rules=fits(adana_paper=STAR_FITS, qwen3_paper={0.85: (93.9, 1.71e4, -0.701)}),
+        kappa=KAPPA,
+        axes=(DECAY_AXIS, KAPPA_AXIS),
+    ),
+)
+"""Variants of this file, in the order of the list."""

@@ -1,0 +1,193 @@
+"""What do a recipe, a search and a table know of an optimizer? A variant: an algorithm with all settings of a run."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from logclock.analysis import LrRule
+from logclock.config.registry import suggestion
+from logclock.recipes.protocol import KAPPA
+from logclock.rules import Spec
+from logclock.sweep.search import Axis, Trial, configure
+from logclock.train.config import Optimizers, RunConfig
+
+__all__ = [
+    "DECAY_AXIS",
+    "KAPPA_AXIS",
+    "VARIANTS",
+    "Rate",
+    "Variant",
+    "as_adamw",
+    "as_adana",
+    "fits",
+    "get_variant",
+    "guess",
+    "measured",
+]
+
+Setup = Callable[[float, int, float], Spec | Optimizers]
+"""Returns the optimizers for (peak learning rate, total_steps, kappa)."""
+
+DECAY_AXIS = Axis(path="optimizer.weight_decay", values=("x0.5", "x2"))
+"""Half and twice the recipe's decay, whatever its schedule."""
+
+KAPPA_AXIS = Axis(path="optimizer.kappa", values=("0.75", "0.9"))
+"""The ADANA paper found 0.75 to 0.9 to work."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rate:
+    """A peak learning rate, and how it is known."""
+
+    value: float
+    """The rate."""
+
+    source: str
+    """Where it was measured; or `not measured`, and whose it is instead."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variant:
+    """An optimizer of recipes: an algorithm, or a pair of them, with settings of its own."""
+
+    name: str
+    """As `logclock compare` takes it."""
+
+    question: str
+    """What it is, and what it is there to find out."""
+
+    setup: Setup
+    """Makes it; called through `build`."""
+
+    peak_lr: Mapping[str, Rate]
+    """Peak learning rates by recipe or experiment. `demo` is that of `micro` and `ladder` too, which scale it."""
+
+    lr_rules: Mapping[str, Mapping[float | None, LrRule]] = dataclasses.field(default_factory=dict)
+    """Fits of the peak learning rate to the size, by recipe and kappa; None for every kappa."""
+
+    kappa: float | None = None
+    """Damping exponent that the ADANA paper gave it; None if it has none, or one that is its point."""
+
+    axes: tuple[Axis, ...] = (DECAY_AXIS,)
+    """What `logclock ladder --search full` tries beside the learning rate."""
+
+    def build(self, total_steps: int, *, lr: float, kappa: float | None = None) -> Optimizers:
+        """Return the optimizers of a run.
+
+        Args:
+            total_steps: Planned updates T, from which the weight decay follows.
+            lr: Peak learning rate.
+            kappa: Damping exponent; the variant's if None.
+
+        Raises:
+            ValueError: `kappa` is given and the variant has none to set.
+        """
+        made = self.setup(lr, total_steps, self.damping(kappa, otherwise=KAPPA))
+        return made if isinstance(made, Optimizers) else Optimizers(made)
+
+    def damping(self, kappa: float | None, *, otherwise: Any = None) -> Any:
+        """Return the damping exponent: the one given, the variant's, or `otherwise` if it has none.
+
+        Raises:
+            ValueError: One is given and the variant has none to set.
+        """
+        if kappa is not None and self.kappa is None:
+            known = ", ".join(variant.name for variant in VARIANTS.values() if variant.kappa is not None)
+            raise ValueError(f"{self.name!r} has no kappa to set, got {kappa:g}. Leave it out. It belongs to: {known}.")
+        chosen = self.kappa if kappa is None else kappa
+        return otherwise if chosen is None else chosen
+
+    def rate(self, recipe: str) -> float:
+        """Return the peak learning rate of a recipe or experiment.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if recipe not in self.peak_lr:
+            known = ", ".join(variant.name for variant in VARIANTS.values() if recipe in variant.peak_lr)
+            raise ValueError(f"{self.name!r} has no peak learning rate for {recipe!r}. Optimizers that have: {known}.")
+        return self.peak_lr[recipe].value
+
+    def fitted_rate(self, recipe: str, *, non_embedding_params: int, kappa: float | None = None) -> float:
+        """Return the peak learning rate a (b + P)^d that was fitted for the runs of a recipe.
+
+        Args:
+            recipe: adana_paper or qwen3_paper.
+            non_embedding_params: P.
+            kappa: Damping exponent; the variant's if None.
+
+        Raises:
+            ValueError: Nothing was fitted, or not at this kappa.
+        """
+        chosen = self.damping(kappa)
+        rules = self.lr_rules.get(recipe, {})
+        rule = rules.get(None) or rules.get(chosen)
+        if rule is None:
+            known = [
+                variant.name if fitted is None else f"{variant.name} at kappa {fitted:g}"
+                for variant in VARIANTS.values()
+                for fitted in variant.lr_rules.get(recipe, {})
+            ]
+            at = "" if chosen is None else f" at kappa {chosen:g}"
+            raise ValueError(
+                f"{recipe} has no learning-rate rule for {self.name!r}{at}. Known: {', '.join(known)}. With a rate of "
+                f"your own, get_variant({self.name!r}).build(T, lr=...) sets it up."
+            )
+        return rule(non_embedding_params)
+
+    def search_space(self, config: RunConfig) -> tuple[Axis, ...]:
+        """Return the axes of a run, without values that it has anyway or that would have no effect."""
+        found = []
+        spec = config.optimizers.hidden
+        for axis in self.axes:
+            is_there = getattr(spec, axis.path.removeprefix("optimizer."), None) is not None
+            if not is_there or (axis == KAPPA_AXIS and getattr(spec, "gain", None) is not None):
+                continue
+            trials = {value: Trial(multiplier=1.0).with_setting(axis.path, value) for value in axis.values}
+            values = tuple(value for value, trial in trials.items() if configure(config, trial) != config)
+            found += [dataclasses.replace(axis, values=values)] if values else []
+        return tuple(found)
+
+
+def get_variant(name: str) -> Variant:
+    """Return a variant by name.
+
+    Raises:
+        ValueError: There is no such variant.
+    """
+    if name not in VARIANTS:
+        hint = suggestion(name, VARIANTS)
+        raise ValueError(f"unknown optimizer {name!r}.{hint} Recipes know: {', '.join(VARIANTS)}.")
+    return VARIANTS[name]
+
+
+def measured(value: float, source: str) -> Rate:
+    """Return a rate, with where it was measured."""
+    return Rate(value=value, source=source)
+
+
+def guess(value: float, instead: str) -> Rate:
+    """Return a rate that was not measured, with whose it is instead."""
+    return Rate(value=value, source=f"not measured: {instead}")
+
+
+def as_adamw(value: float = 8e-3) -> Mapping[str, Rate]:
+    """Return the rate for the demo of what stands in AdamW's place."""
+    return {"demo": guess(value, "AdamW's")}
+
+
+def as_adana(value: float = 2.5e-3) -> Mapping[str, Rate]:
+    """Return the rate for the demo of what differs from ADANA by a part."""
+    return {"demo": guess(value, "ADANA's")}
+
+
+def fits(**by_recipe: Mapping[float | None, tuple[float, float, float]]) -> dict[str, dict[float | None, LrRule]]:
+    """Return the ADANA paper's fits (a, b, d) at batches of 32 x 2048 tokens as rules."""
+    return {
+        recipe: {kappa: LrRule(a=a, b=b, d=d) for kappa, (a, b, d) in rules.items()}
+        for recipe, rules in by_recipe.items()
+    }
+
+
+VARIANTS: dict[str, Variant] = {}
+"""The optimizers of recipes by name."""
