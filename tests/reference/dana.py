@@ -23,5 +23,6 @@ CASES = (
         partial(dana, kappa=0.6, delta=4.0, c3=0.75),
         4,
         coupled=True,
+        descent_lr=1e-3,
     ),
 )

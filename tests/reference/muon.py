@@ -36,5 +36,6 @@ CASES = (
         partial(muon, mu=0.9, nesterov=True, scale_rule="match_rms_adamw"),
         4,
         coupled=True,
+        descent_lr=5e-2,
     ),
 )

@@ -23,5 +23,6 @@ CASES = (
         partial(sgd, momentum=0.9, nesterov=True),
         4,
         coupled=True,
+        descent_lr=1e-3,
     ),
 )
