@@ -138,11 +138,41 @@ def test_an_unknown_variant_is_answered_with_the_closest():
 def test_a_search_leaves_out_what_the_run_has_or_what_has_no_effect():
     adana = get_variant("adana")
     decay = Axis(path="optimizer.weight_decay", values=("x0.5", "x2"))
+    delta = Axis(path="optimizer.delta", values=("x0.5", "x2"))
     run = micro("adana")
 
-    assert adana.search_space(run) == (decay, Axis(path="optimizer.kappa", values=("0.75", "0.9")))
-    assert adana.search_space(override(run, ["optimizer.kappa=0.9"]))[1].values == ("0.75",)
-    assert adana.search_space(override(run, ["optimizer.gain=1.0"])) == (decay,)
-    assert len(adana.search_space(override(run, ["optimizer.weight_decay=0.0"]))) == 1
+    assert adana.search_space(run) == (decay, delta, Axis(path="optimizer.kappa", values=("0.75", "0.9")))
+    assert adana.search_space(override(run, ["optimizer.kappa=0.9"]))[2].values == ("0.75",)
+    assert adana.search_space(override(run, ["optimizer.gain=1.0"])) == (decay, delta)
+    assert len(adana.search_space(override(run, ["optimizer.weight_decay=0.0"]))) == 2
     assert adana.search_space(dataclasses.replace(run, optimizer=LionSpec(lr=1e-3))) == ()
     assert adana.search_space(dataclasses.replace(run, optimizer=AdamwSpec(lr=1e-3))) == (decay,)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adamw-tuned", "nadamw", "laprop", "lion", "adana", "dana-mk4", "dana-star"])
+def test_a_baseline_is_searched_as_widely_as_its_challenger(name):
+    axes = get_variant(name).search_space(micro(name))
+
+    assert [len(axis.values) for axis in axes] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_value_of_a_search_makes_a_run_of_its_own(name):
+    run = micro(name)
+    trials = [
+        Trial(multiplier=1.0).with_setting(axis.path, value)
+        for axis in get_variant(name).search_space(run)
+        for value in axis.values
+    ]
+
+    configs = [run, *(configure(run, trial) for trial in trials)]
+
+    assert all(one != other for i, one in enumerate(configs) for other in configs[:i])
+
+
+def test_the_harder_baselines_memory_is_one_percent_of_the_run():
+    long, short = (get_variant("adamw-tuned").build(steps, lr=1e-3).hidden for steps in (10_000, 100))
+
+    assert long.ema1 == long.ema2 == pytest.approx(0.01)
+    assert short.ema1 == short.ema2 == 0.2
+    assert long.weight_decay(1) == pytest.approx(8e-4)

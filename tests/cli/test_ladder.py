@@ -168,11 +168,15 @@ def test_the_full_search_takes_the_documented_space_of_every_optimizer():
     made = request.ladder()
 
     decay = Axis(path="optimizer.weight_decay", values=("x0.5", "x2"))
-    assert made.axes["adamw"] == (decay,)
+    memory = Axis(path="optimizer.ema2", values=("x3", "x10")), Axis(path="optimizer.ema1", values=("x0.5", "x2"))
+    assert made.axes["adamw"] == (decay, *memory)
+    delta = Axis(path="optimizer.delta", values=("x0.5", "x2"))
     kappa = Axis(path="optimizer.kappa", values=("0.75", "0.9"))
-    assert made.axes["adana"] == (decay, kappa)
-    assert made.axes["adana-hyperball"] == (kappa,)  # it has no decay
-    assert made.axes["log-adam-nesterov"] == made.axes["muon-adana"] == (decay,)  # kappa has no effect there
+    assert made.axes["adana"] == (decay, delta, kappa)
+    assert made.axes["adana-hyperball"] == (delta, kappa)  # it has no decay
+    assert made.axes["log-adam-nesterov"] == (decay, delta)  # kappa has no effect there
+    tables = Axis(path="rest_optimizer.lr", values=("x0.5", "x2"))
+    assert made.axes["muon-adana"] == (decay, Axis(path="optimizer.ema1", values=("x0.5", "x2")), tables)
     assert set(made.axes) == set(VARIANTS)
     most = max(sum(len(axis.values) for axis in axes) for axes in made.axes.values())
     assert made.round_range == (most, most + 2)

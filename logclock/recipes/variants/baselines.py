@@ -2,11 +2,12 @@
 
 from logclock.algorithms import LapropSpec, LionSpec, NadamwSpec, NormsgdSpec, SignumSpec
 from logclock.recipes.protocol import early_decay, log_time_decay_of, matched_decay_of
-from logclock.recipes.variants.settings import adamw, plain
+from logclock.recipes.variants.settings import adamw, adamw_of_horizon, plain
 from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, WARMUP_LOG
-from logclock.recipes.variants.variant import Variant, as_adamw, fits, guess, measured
+from logclock.recipes.variants.variant import DECAY_AXIS, Variant, as_adamw, fits, guess, measured, memory_axis
 from logclock.rules.apply import CautiousDecay
 from logclock.rules.wrappers import Cautious, ScheduleFree, TrustRatio
+from logclock.sweep.search import Axis
 
 BASELINES = (
     Variant(
@@ -22,6 +23,13 @@ BASELINES = (
             adana_paper={None: (12.8, 1.67e4, -0.515)},
             qwen3_paper={None: (2.16e4, 7.20e4, -0.873)},
         ),
+    ),
+    Variant(
+        name="adamw-tuned",
+        question="AdamW with memories of 1 % of the run and omega 8, the best that was published: the harder baseline.",
+        setup=lambda lr, steps, kappa: adamw_of_horizon(lr, steps),
+        peak_lr=as_adamw(),
+        axes=(DECAY_AXIS, memory_axis("ema2", "x0.1", "x0.3"), memory_axis("ema1", "x0.5", "x2")),
     ),
     Variant(
         name="adamw-log-time-decay",
@@ -59,6 +67,7 @@ BASELINES = (
         question="Schedule-free AdamW under the run's own schedule: does averaging the path add to annealing it?",
         setup=lambda lr, steps, kappa: adamw(lr, steps, ema1=1.0, wrappers=(ScheduleFree(),)),
         peak_lr=as_adamw(),
+        axes=(DECAY_AXIS, memory_axis("ema2", "x3", "x10")),
     ),
     Variant(
         name="lamb",
@@ -83,12 +92,14 @@ BASELINES = (
         question="Lion with betas (0.9, 0.99) and AdamW's decay: how far does the sign of one average go?",
         setup=lambda lr, steps, kappa: LionSpec(lr=lr, ema1=0.1, ema2=0.01, **plain(steps)),
         peak_lr={"demo": guess(8e-4, "a tenth of AdamW's"), "warmup": measured(3e-3, WARMUP_LOG)},
+        axes=(DECAY_AXIS, memory_axis("ema2", "x0.3", "x3"), memory_axis("ema1", "x0.5", "x2")),
     ),
     Variant(
         name="signum",
         question="Signum with Nesterov momentum 0.95 and AdamW's decay: what do Lion's two betas add to one?",
         setup=lambda lr, steps, kappa: SignumSpec(lr=lr, ema1=0.05, nesterov=True, **plain(steps)),
         peak_lr={"demo": guess(8e-4, "a tenth of AdamW's")},
+        axes=(DECAY_AXIS, memory_axis("ema1", "x0.5", "x2"), Axis(path="optimizer.nesterov", values=("false",))),
     ),
     Variant(
         name="normsgd",
@@ -98,6 +109,7 @@ BASELINES = (
             "demo": guess(5e-2, "a length of an update, not the size of its elements"),
             "warmup": measured(0.05, WARMUP_LOG),
         },
+        axes=(DECAY_AXIS, memory_axis("momentum", "0.9", "0.98"), Axis(path="optimizer.nesterov", values=("false",))),
     ),
 )
 """Variants of this file, in the order of the list."""

@@ -4,15 +4,31 @@ from logclock.algorithms import DanaMk4Spec, DanaStarSpec
 from logclock.recipes.protocol import DELTA, KAPPA, KAPPA_ADEMAMIX, early_decay, log_time_decay_of, plain_decay
 from logclock.recipes.variants.settings import adamw, adana, ademamix, dana_star_mk4
 from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, SMALL_SWEEP, STABILITY_LOG
-from logclock.recipes.variants.variant import DECAY_AXIS, KAPPA_AXIS, Variant, as_adamw, as_adana, fits, guess, measured
+from logclock.recipes.variants.variant import (
+    DECAY_AXIS,
+    DELTA_AXIS,
+    KAPPA_AXIS,
+    LOG_TIME_AXES,
+    Variant,
+    as_adamw,
+    as_adana,
+    fits,
+    guess,
+    measured,
+    memory_axis,
+)
 from logclock.rules.apply import Hyperball
 from logclock.schedules import DebiasedEma, PowerGrowth, log_time_ema
+from logclock.sweep.search import Axis
 
 STAR_FITS: dict[float | None, tuple[float, float, float]] = {
     0.75: (41.0, 3.03e4, -0.661),
     0.85: (223.0, 2.40e6, -0.724),
 }
 
+
+SLOW_AXES = (DECAY_AXIS, memory_axis("ema_slow", "x0.5", "x2"), Axis(path="optimizer.gain", values=("x0.5", "x2")))
+"""Of log-time AdEMAMix, whose gain holds its kappa."""
 
 LOG_TIME = (
     Variant(
@@ -22,6 +38,7 @@ LOG_TIME = (
         peak_lr={"demo": guess(4.5e-3, "between AdamW's and ADANA's")},
         lr_rules=fits(adana_paper={0.75: (4.51, 6.71e3, -0.503)}),
         kappa=KAPPA_ADEMAMIX,
+        axes=SLOW_AXES,
     ),
     Variant(
         name="ademamix-log-time-decay",
@@ -30,6 +47,7 @@ LOG_TIME = (
         peak_lr={"demo": measured(2e-3, SMALL_SWEEP), "horizon": measured(2e-2, HORIZON_LOG)},
         lr_rules=fits(adana_paper={0.75: (7.28, 8.43e3, -0.525)}),
         kappa=KAPPA_ADEMAMIX,
+        axes=SLOW_AXES,
     ),
     Variant(
         name="log-adam",
@@ -43,12 +61,14 @@ LOG_TIME = (
             weight_decay=log_time_decay_of(steps),
         ),
         peak_lr=as_adamw(),
+        axes=(DECAY_AXIS,),
     ),
     Variant(
         name="log-adam-nesterov",
         question="ADANA with the constant gain 1: how much of the gain in loss is the growth of the gain?",
         setup=lambda lr, steps, kappa: adana(lr, steps, KAPPA, gain=1.0),
         peak_lr=as_adana(),
+        axes=(DECAY_AXIS, DELTA_AXIS),
     ),
     Variant(
         name="adana",
@@ -70,7 +90,7 @@ LOG_TIME = (
             qwen3_paper={0.85: (3.17, 3.99e4, -0.553)},
         ),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
     Variant(
         name="adana-frozen-gain",
@@ -78,6 +98,7 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, gain=PowerGrowth(kappa=kappa)(steps)),
         peak_lr=as_adana(),
         kappa=KAPPA,
+        axes=(DECAY_AXIS, DELTA_AXIS),
     ),
     Variant(
         # bias-corrected, as in AdamW: otherwise the root starts 30 times too small, a question of its own
@@ -86,13 +107,14 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, ema2=DebiasedEma(ema=0.001)),
         peak_lr=as_adana(),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
     Variant(
         name="adana-undamped",
         question="ADANA with kappa = 0, log-time Nesterov as it stands: does the gain need damping?",
         setup=lambda lr, steps, kappa: adana(lr, steps, 0.0),
         peak_lr=as_adana(),
+        axes=(DECAY_AXIS, DELTA_AXIS),
     ),
     Variant(
         name="adana-plus-one",
@@ -100,7 +122,7 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, gain_offset=1.0),
         peak_lr=as_adana(),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
     Variant(
         name="adana-constant-decay",
@@ -108,7 +130,7 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=plain_decay(steps)),
         peak_lr=as_adana(),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
     Variant(
         name="adana-early-decay",
@@ -116,7 +138,7 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=early_decay(steps)),
         peak_lr=as_adana(),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
     Variant(
         name="adana-hyperball",
@@ -124,7 +146,7 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=0.0, apply=Hyperball()),
         peak_lr={"demo": guess(1e-2, "an angle of 0.01 radians")},
         kappa=KAPPA,
-        axes=(KAPPA_AXIS,),
+        axes=(DELTA_AXIS, KAPPA_AXIS),
     ),
     Variant(
         name="dana-mk4",
@@ -138,7 +160,7 @@ LOG_TIME = (
             qwen3_paper={0.85: (1.20, 3.44e4, -0.501)},
         ),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
     Variant(
         name="dana-star",
@@ -149,7 +171,7 @@ LOG_TIME = (
         peak_lr={"demo": guess(4e-3, "Dana-Star-MK4's")},
         lr_rules=fits(adana_paper=STAR_FITS),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
     Variant(
         name="dana-star-mk4",
@@ -158,7 +180,7 @@ LOG_TIME = (
         peak_lr={"demo": measured(4e-3, DEMO_LOG)},
         lr_rules=fits(adana_paper=STAR_FITS, qwen3_paper={0.85: (93.9, 1.71e4, -0.701)}),
         kappa=KAPPA,
-        axes=(DECAY_AXIS, KAPPA_AXIS),
+        axes=LOG_TIME_AXES,
     ),
 )
 """Variants of this file, in the order of the list."""

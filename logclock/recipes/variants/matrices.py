@@ -4,7 +4,7 @@ from logclock.algorithms import SoapSpec
 from logclock.recipes.protocol import KAPPA
 from logclock.recipes.variants.settings import BESIDE_ADAMW, adamw, adana, dana_star_mk4, muon, plain
 from logclock.recipes.variants.sources import HORIZON_LOG, SMALL_SWEEP, WARMUP_LOG
-from logclock.recipes.variants.variant import Variant, as_adamw, fits, measured
+from logclock.recipes.variants.variant import DECAY_AXIS, TABLES_AXIS, Variant, as_adamw, fits, measured, memory_axis
 from logclock.train.config import Optimizers
 
 MATRICES = (
@@ -18,6 +18,7 @@ MATRICES = (
             "warmup": measured(3e-2, WARMUP_LOG),
         },
         lr_rules=fits(adana_paper={None: (2.19, 5.64e4, -0.417)}),
+        axes=(DECAY_AXIS, memory_axis("ema1", "x0.5", "x2"), TABLES_AXIS),
     ),
     Variant(
         name="muon-adana",
@@ -25,6 +26,7 @@ MATRICES = (
         setup=lambda lr, steps, kappa: muon(lr, steps, adana(lr / BESIDE_ADAMW, steps, kappa)),
         peak_lr=as_adamw(),
         kappa=KAPPA,
+        axes=(DECAY_AXIS, memory_axis("ema1", "x0.5", "x2"), TABLES_AXIS),
     ),
     Variant(
         name="muon-dana-star-mk4",
@@ -32,6 +34,7 @@ MATRICES = (
         setup=lambda lr, steps, kappa: muon(lr, steps, dana_star_mk4(lr / BESIDE_ADAMW, steps, kappa)),
         peak_lr=as_adamw(),
         kappa=KAPPA,
+        axes=(DECAY_AXIS, memory_axis("ema1", "x0.5", "x2"), TABLES_AXIS),
     ),
     Variant(
         name="soap",
@@ -40,6 +43,7 @@ MATRICES = (
             SoapSpec(lr=lr, **plain(steps)), adamw(lr, steps, ema1=1 - 0.95, ema2=1 - 0.95)
         ),
         peak_lr=as_adamw(),
+        axes=(DECAY_AXIS, memory_axis("ema2", "x0.5", "x2"), TABLES_AXIS),
     ),
 )
 """Variants of this file, in the order of the list."""

@@ -5,15 +5,24 @@ from typing import Any
 from logclock.algorithms import AdamwSpec, AdanaSpec, AdemamixSpec, DanaStarMk4Spec, MuonSpec
 from logclock.recipes.protocol import DELTA, log_time_decay_of, plain_decay
 from logclock.rules import Spec
-from logclock.schedules import HalfLifeRamp, LinearRamp, check
+from logclock.schedules import HalfLifeRamp, LinearRamp, check, constant_decay
 from logclock.train.config import Optimizers
 
-__all__ = ["adamw", "adana", "ademamix", "dana_star_mk4", "muon", "plain"]
+__all__ = ["adamw", "adamw_of_horizon", "adana", "ademamix", "dana_star_mk4", "muon", "plain"]
 
 
 def adamw(lr: float, total_steps: int, **changes: Any) -> AdamwSpec:
     """AdamW with betas (0.9, 0.999) and the constant independent decay omega / T."""
     return AdamwSpec(lr=lr, **{"ema1": 0.1, "ema2": 0.001} | plain(total_steps) | changes)
+
+
+def adamw_of_horizon(lr: float, total_steps: int) -> AdamwSpec:
+    """AdamW with both memories 1 % of the run, but five updates at least, and the constant decay 8 / T.
+
+    Both are best at 20 tokens per parameter in Everett & Qiu 2026, arXiv:2609.04577; not confirmed here.
+    """
+    ema = min(0.2, 100 / total_steps)
+    return adamw(lr, total_steps, ema1=ema, ema2=ema, weight_decay=constant_decay(8.0, total_steps=total_steps))
 
 
 def plain(total_steps: int) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from logclock.train.config import Optimizers, RunConfig
 
 __all__ = [
     "DECAY_AXIS",
+    "DELTA_AXIS",
     "KAPPA_AXIS",
+    "LOG_TIME_AXES",
+    "TABLES_AXIS",
     "VARIANTS",
     "Rate",
     "Variant",
@@ -23,6 +26,7 @@ __all__ = [
     "get_variant",
     "guess",
     "measured",
+    "memory_axis",
 ]
 
 Setup = Callable[[float, int, float], Spec | Optimizers]
@@ -31,8 +35,27 @@ Setup = Callable[[float, int, float], Spec | Optimizers]
 DECAY_AXIS = Axis(path="optimizer.weight_decay", values=("x0.5", "x2"))
 """Half and twice the recipe's decay, whatever its schedule."""
 
+DELTA_AXIS = Axis(path="optimizer.delta", values=("x0.5", "x2"))
+"""Half and twice the offset: log-time averages that remember twice and half as long."""
+
 KAPPA_AXIS = Axis(path="optimizer.kappa", values=("0.75", "0.9"))
 """The ADANA paper found 0.75 to 0.9 to work."""
+
+TABLES_AXIS = Axis(path="rest_optimizer.lr", values=("x0.5", "x2"))
+"""Half and twice the rate of embedding, head and gains, beside that of the hidden matrices."""
+
+
+def memory_axis(weight: str, *values: str) -> Axis:
+    """Return the axis of an average's memory: `values` of its weight, or factors on it."""
+    return Axis(path=f"optimizer.{weight}", values=values)
+
+
+MOMENT_AXES = (memory_axis("ema2", "x3", "x10"), memory_axis("ema1", "x0.5", "x2"))
+"""Of AdamW and its kin, whose betas (0.9, 0.999) fit long runs: a second moment of 333 or 100 updates, and a first
+moment of 20 or 5."""
+
+LOG_TIME_AXES = (DECAY_AXIS, DELTA_AXIS, KAPPA_AXIS)
+"""Of the ADANA family."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,8 +91,9 @@ class Variant:
     kappa: float | None = None
     """Damping exponent that the ADANA paper gave it; None if it has none, or one that is its point."""
 
-    axes: tuple[Axis, ...] = (DECAY_AXIS,)
-    """What `logclock ladder --search full` tries beside the learning rate."""
+    axes: tuple[Axis, ...] = (DECAY_AXIS, *MOMENT_AXES)
+    """What `logclock ladder --search full` tries beside the learning rate: decay, memory, and one parameter of its own,
+    two values each, so that a baseline is tuned as hard as what challenges it."""
 
     def build(self, total_steps: int, *, lr: float, kappa: float | None = None) -> Optimizers:
         """Return the optimizers of a run.
@@ -138,10 +162,11 @@ class Variant:
     def search_space(self, config: RunConfig) -> tuple[Axis, ...]:
         """Return the axes of a run, without values that it has anyway or that would have no effect."""
         found = []
-        spec = config.optimizers.hidden
+        specs = {"optimizer": config.optimizers.hidden, "rest_optimizer": config.optimizers.rest}
         for axis in self.axes:
-            is_there = getattr(spec, axis.path.removeprefix("optimizer."), None) is not None
-            if not is_there or (axis == KAPPA_AXIS and getattr(spec, "gain", None) is not None):
+            owner, _, field = axis.path.partition(".")
+            is_there = getattr(specs[owner], field, None) is not None
+            if not is_there or (axis == KAPPA_AXIS and getattr(specs[owner], "gain", None) is not None):
                 continue
             trials = {value: Trial(multiplier=1.0).with_setting(axis.path, value) for value in axis.values}
             values = tuple(value for value, trial in trials.items() if configure(config, trial) != config)
