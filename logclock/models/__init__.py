@@ -4,7 +4,7 @@ from logclock.models.base import ModelConfig
 from logclock.models.decoder import Decoder
 from logclock.models.enoki import EnokiConfig
 from logclock.models.llama import LlamaConfig
-from logclock.models.loss import LossParts, language_model_loss
+from logclock.models.loss import LossParts, Objective, head_loss, language_model_loss
 from logclock.models.qwen3 import Qwen3Config
 from logclock.models.sizes import ModelSize
 
@@ -15,6 +15,8 @@ __all__ = [
     "LossParts",
     "ModelConfig",
     "ModelSize",
+    "Objective",
     "Qwen3Config",
+    "head_loss",
     "language_model_loss",
 ]

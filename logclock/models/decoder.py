@@ -93,17 +93,25 @@ class Decoder(nn.Module):
         self.final_norm = norm(shape.width)
         self.head = None if is_tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
 
-    def forward(self, tokens_BL: Tensor) -> Tensor:
-        """Return `logits_BLV`, of which position l sees the tokens 0 to l."""
+    @property
+    def head_weight(self) -> Tensor:
+        """The matrix (V, D) that maps hidden states to logits; the embedding's if it is tied."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def hidden(self, tokens_BL: Tensor) -> Tensor:
+        """Return `hidden_BLD`, what the head maps to logits; position l sees the tokens 0 to l."""
         x_BLD = self.embedding(tokens_BL)
         cos_LK, sin_LK = rotary_tables(
             tokens_BL.shape[1], self.head_dim, theta=self.rope_theta, dtype=x_BLD.dtype, device=x_BLD.device
         )
         for block in self.blocks:
             x_BLD = block(x_BLD, cos_LK, sin_LK)
-        x_BLD = self.final_norm(x_BLD)
-        logits_BLV: Tensor = functional.linear(x_BLD, self.embedding.weight) if self.head is None else self.head(x_BLD)
-        return logits_BLV
+        hidden_BLD: Tensor = self.final_norm(x_BLD)
+        return hidden_BLD
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        """Return `logits_BLV`, of which position l sees the tokens 0 to l."""
+        return functional.linear(self.hidden(tokens_BL), self.head_weight)
 
     def residual_outputs(self) -> Iterator[nn.Linear]:
         """Yield the maps that write to the residual stream, two per layer."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from logclock.models import EnokiConfig, LossParts, language_model_loss
+from logclock.models import EnokiConfig, LossParts, head_loss, language_model_loss
 
 LOGITS = np.random.default_rng(0).normal(size=(2, 3, 7)) * 3
 TARGETS = np.array([[0, 6, 3], [3, 3, 1]])
@@ -140,3 +140,78 @@ def test_targets_of_another_shape_are_refused_with_both_shapes(shape):
 def test_a_mean_over_no_tokens_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         language_model_loss(torch.zeros(0, 3, 7), torch.zeros(0, 3, dtype=torch.long))
+
+
+def head_problem(dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    hidden_BLD = torch.randn(2, 5, 4, generator=generator, dtype=dtype).requires_grad_()
+    head_VD = torch.randn(11, 4, generator=generator, dtype=dtype).requires_grad_()
+    return hidden_BLD, head_VD, torch.randint(11, (2, 5), generator=generator)
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 0.3])
+@pytest.mark.parametrize("chunk_tokens", [1, 3, 9])
+def test_a_head_in_chunks_has_the_loss_and_gradient_of_the_plain_composition(z_loss, chunk_tokens):
+    hidden_BLD, head_VD, targets_BL = head_problem()
+    plain_hidden, plain_head = (x.detach().clone().requires_grad_() for x in (hidden_BLD, head_VD))
+
+    objective = head_loss(hidden_BLD, head_VD, targets_BL, z_loss=z_loss, max_logits=11 * chunk_tokens)
+    (2.5 * objective.value).backward()
+    logits_NV = (plain_hidden @ plain_head.T).flatten(0, 1)
+    cross_entropy = torch.nn.functional.cross_entropy(logits_NV, targets_BL.flatten())
+    (2.5 * (cross_entropy + z_loss * (logits_NV.logsumexp(-1) ** 2).mean())).backward()
+
+    torch.testing.assert_close(objective.cross_entropy, cross_entropy.detach(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(hidden_BLD.grad, plain_hidden.grad, rtol=0, atol=4e-15)
+    torch.testing.assert_close(head_VD.grad, plain_head.grad, rtol=0, atol=4e-15)
+
+
+def test_a_head_whose_logits_fit_is_the_plain_loss_bit_for_bit():
+    hidden_BLD, head_VD, targets_BL = head_problem(torch.float32)
+    plain_hidden, plain_head = (x.detach().clone().requires_grad_() for x in (hidden_BLD, head_VD))
+
+    objective = head_loss(hidden_BLD, head_VD, targets_BL, z_loss=0.1)
+    objective.value.backward()
+    parts = language_model_loss(torch.nn.functional.linear(plain_hidden, plain_head), targets_BL)
+    parts.total(0.1).backward()
+
+    assert torch.equal(objective.cross_entropy, parts.cross_entropy)
+    assert torch.equal(hidden_BLD.grad, plain_hidden.grad)
+    assert torch.equal(head_VD.grad, plain_head.grad)
+
+
+def test_a_head_in_chunks_computes_in_the_dtype_of_autocast():
+    hidden_BLD, head_VD, targets_BL = head_problem(torch.float32)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        chunked = head_loss(hidden_BLD, head_VD, targets_BL, max_logits=33)
+        whole = head_loss(hidden_BLD, head_VD, targets_BL)
+    chunked.value.backward()
+
+    assert chunked.cross_entropy.dtype == hidden_BLD.grad.dtype == torch.float32
+    torch.testing.assert_close(chunked.cross_entropy, whole.cross_entropy, rtol=1e-6, atol=0)
+
+
+def test_a_head_in_chunks_refuses_what_it_cannot_do():
+    hidden_BLD, head_VD, targets_BL = head_problem()
+    value = head_loss(hidden_BLD, head_VD, targets_BL, max_logits=11).value
+
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(value, head_VD, create_graph=True)
+    value = head_loss(hidden_BLD, head_VD, targets_BL, max_logits=11).value
+    value.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="a second time"):
+        value.backward()
+    with pytest.raises(ValueError, match=r"hidden states \(2, 5, 4\), head \(11, 4\) and targets \(2, 4\)"):
+        head_loss(hidden_BLD, head_VD, targets_BL[:, :4], max_logits=11)
+
+
+def test_without_a_gradient_nothing_is_kept():
+    hidden_BLD, head_VD, targets_BL = head_problem()
+
+    with torch.no_grad():
+        objective = head_loss(hidden_BLD, head_VD, targets_BL, max_logits=22)
+
+    assert not objective.value.requires_grad
+    plain = torch.nn.functional.cross_entropy((hidden_BLD @ head_VD.T).flatten(0, 1), targets_BL.flatten())
+    torch.testing.assert_close(objective.cross_entropy, plain.detach(), rtol=1e-14, atol=0)
