@@ -267,7 +267,7 @@ class Eden(Schedule):
     def __call__(self, t: float) -> float:
         """Return the fraction of the peak at update `t`."""
         k = t - 1
-        result = (1 + (k / self.time_scale) ** 2) ** -0.25
+        result: float = (1 + (k / self.time_scale) ** 2) ** -0.25
         if self.steps_per_epoch is not None:
             result *= (1 + (k // self.steps_per_epoch / self.epoch_scale) ** 2) ** -0.25
         if k < self.warmup_steps:
