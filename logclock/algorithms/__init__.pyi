@@ -1,6 +1,7 @@
 # Written by `make stubs`; a test says when it is out of date.
 from logclock.algorithms.adabelief import AdabeliefSpec as AdabeliefSpec
 from logclock.algorithms.adamp import AdampSpec as AdampSpec
+from logclock.algorithms.adams import AdamsSpec as AdamsSpec
 from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adan import AdanSpec as AdanSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from logclock.algorithms import (
     AdabeliefSpec,
     AdampSpec,
+    AdamsSpec,
     AdamwSpec,
     AdanaSpec,
     AdanSpec,
@@ -157,6 +158,7 @@ CASES = {
         largest_number=5.0,
         **SHARED | {"decay_coupling": "independent"},
     ),
+    "adams": AdamsSpec(**EMAS, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
     "sgdp": SgdpSpec(momentum=0.5, dampening=0.25, **PROJECTION, **SHARED | {"decay_coupling": "independent"}),
 }
 

@@ -3,6 +3,7 @@
 from logclock.algorithms import (
     AdabeliefSpec,
     AdampSpec,
+    AdamsSpec,
     AdanSpec,
     DiffgradSpec,
     DualadamSpec,
@@ -45,6 +46,13 @@ ADAM_FAMILY = (
         setup=lambda lr, steps, kappa: SgdpSpec(lr=lr, momentum=0.9, nesterov=True, **plain(steps)),
         peak_lr={"demo": guess(1e-1, "the usual rate of SGD with momentum")},
         axes=(DECAY_AXIS, Axis(path="optimizer.momentum", values=("0.95",))),
+    ),
+    Variant(
+        name="adams",
+        question="AdamS in AdamW's place: can the momentum's own square stand in for the second moment?",
+        setup=lambda lr, steps, kappa: AdamsSpec(lr=lr, **plain(steps)),
+        peak_lr=as_adamw(),
+        axes=(DECAY_AXIS, Axis(path="optimizer.ema2", values=("x0.5", "x2"))),
     ),
     Variant(
         name="diffgrad",
