@@ -36,7 +36,7 @@ class AdabeliefSpec(Spec):
     Examples:
         >>> spec = AdabeliefSpec(lr=1e-3, rectify=True)
         >>> spec.scalars(5)["floor"], round(spec.scalars(1000)["correction1"], 3)
-        (1.0, 0.741)
+        (1.0, 0.645)
 
     Deviations: `rectify` is off, as in the paper's algorithm; it is on in the authors' package.
     References: Zhuang et al. 2020, arXiv:2010.07468; Liu et al. 2020, arXiv:1908.03265 (rectification).

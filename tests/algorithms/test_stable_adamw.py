@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from contract.runs import make_params, run
+from contract.test_oracles import DECAY, PEAK, TOLERANCE, problem, require  # noqa: F401  problem is a fixture
+from contract.test_oracles import run as run_rows
 
 from logclock import AdamW, StableAdamW
 from logclock.algorithms import StableAdamwSpec
@@ -59,3 +62,15 @@ def test_a_clip_of_the_update_is_another_rule():
     run(AdamW(theirs, wrappers=["clip_rms"], **settings), theirs, range(30))
 
     assert max((a - b).abs().max() for a, b in zip(ours, theirs, strict=True)) > 1e-2
+
+
+def test_equals_pytorch_optimizer(problem):  # noqa: F811
+    require("pytorch_optimizer", "4.1.0")
+    package = pytest.importorskip("pytorch_optimizer")
+    settings = {"lr": PEAK, "betas": (0.9, 0.98), "weight_decay": DECAY}
+    problem[10] *= 30  # a gradient that shortens the step
+
+    mine = run_rows(lambda params: StableAdamW(params, **settings), problem)
+    reference = run_rows(lambda params: package.StableAdamW(params, **settings), problem)
+
+    np.testing.assert_allclose(mine, reference, **TOLERANCE)
