@@ -480,6 +480,11 @@ SCHEDULES: dict[str, tuple[tuple[str, str], int, list[Schedule]]] = {
             sch.PowerLaw(time_scale=100, exponent=1.0),
         ],
     ),
+    "eden": (
+        LINEAR,
+        10_000,
+        [sch.Eden(), sch.Eden(steps_per_epoch=500)],
+    ),
     "join": (
         LINEAR,
         1000,

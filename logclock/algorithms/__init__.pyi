@@ -1,19 +1,31 @@
 # Written by `make stubs`; a test says when it is out of date.
+from logclock.algorithms.adabelief import AdabeliefSpec as AdabeliefSpec
+from logclock.algorithms.adamp import AdampSpec as AdampSpec
+from logclock.algorithms.adams import AdamsSpec as AdamsSpec
 from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
+from logclock.algorithms.adan import AdanSpec as AdanSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec
 from logclock.algorithms.dana import DanaSpec as DanaSpec
 from logclock.algorithms.dana_mk4 import DanaMk4Spec as DanaMk4Spec
 from logclock.algorithms.dana_star import DanaStarSpec as DanaStarSpec
 from logclock.algorithms.dana_star_mk4 import DanaStarMk4Spec as DanaStarMk4Spec
+from logclock.algorithms.diffgrad import DiffgradSpec as DiffgradSpec
+from logclock.algorithms.dualadam import DualadamSpec as DualadamSpec
+from logclock.algorithms.exadam import ExadamSpec as ExadamSpec
+from logclock.algorithms.invadam import InvadamSpec as InvadamSpec
 from logclock.algorithms.laprop import LapropSpec as LapropSpec
 from logclock.algorithms.lion import LionSpec as LionSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec
 from logclock.algorithms.nadamw import NadamwSpec as NadamwSpec
 from logclock.algorithms.normsgd import NormsgdSpec as NormsgdSpec
+from logclock.algorithms.scaled_adam import ScaledAdamSpec as ScaledAdamSpec
 from logclock.algorithms.sgd import SgdSpec as SgdSpec
+from logclock.algorithms.sgdp import SgdpSpec as SgdpSpec
 from logclock.algorithms.signum import SignumSpec as SignumSpec
+from logclock.algorithms.simplified_ademamix import SimplifiedAdemamixSpec as SimplifiedAdemamixSpec
 from logclock.algorithms.soap import SoapSpec as SoapSpec
+from logclock.algorithms.stable_adamw import StableAdamwSpec as StableAdamwSpec
 
 __all__ = ["ENTRY_POINTS"]
 

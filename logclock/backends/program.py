@@ -248,6 +248,8 @@ class TensorOperand:
 
     def reduce(self, kind: str) -> ScalarOperand:
         """Return one number for this tensor."""
+        if kind == "size":
+            return ScalarOperand(named(NUMEL))  # known without a look at the elements
         is_square = kind in ("norm", "rms")
         reduced = self._append("total_square" if is_square else "total", (self.materialized(),))
         value = named(f"#{reduced.node}")

@@ -69,6 +69,9 @@ TORCH_ARGUMENTS = {
 BETAS = {"betas": ("ema1", "ema2"), "beta3": ("ema_slow",)}
 """torch's spelling of the weights of new samples, which are 1 - beta."""
 
+THIRD_BETAS = ("ema3", "ema_slow")
+"""What a third number of `betas` stands for, in an algorithm that has such a field; it may be left out."""
+
 LAST_STEP = 2**24
 """Far beyond the last update of any run: the weights of log-time averages are as small there as they ever get."""
 
@@ -221,11 +224,11 @@ def _emas(key: str, value: Any, algorithm: str) -> dict[str, float]:
     names = BETAS[key]
     betas = list(value) if key == "betas" and isinstance(value, Iterable) and not isinstance(value, str) else [value]
     betas = [beta.item() if isinstance(beta, torch.Tensor) and beta.numel() == 1 else _unboxed(beta) for beta in betas]
-    has_slow = key == "betas" and "ema_slow" in _field_names(algorithm)
-    if has_slow and len(betas) == 3:
-        names = (*names, "ema_slow")
+    third = [name for name in THIRD_BETAS if key == "betas" and name in _field_names(algorithm)]
+    if third and len(betas) == 3:
+        names = (*names, *third)
     if len(betas) != len(names):
-        allowed = "two or three numbers" if has_slow else f"{len(names)} number{'s' if len(names) > 1 else ''}"
+        allowed = "two or three numbers" if third else f"{len(names)} number{'s' if len(names) > 1 else ''}"
         raise ValueError(f"{key} must be {allowed} in [0, 1), got {value!r}.")
     for beta in betas:
         is_number = isinstance(beta, numbers.Real) and not isinstance(beta, bool)

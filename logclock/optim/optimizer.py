@@ -18,6 +18,7 @@ from logclock.optim import torch_state
 from logclock.optim.completion import (
     BOOKKEEPING,
     SETTINGS,
+    THIRD_BETAS,
     LiveGroup,
     completed,
     group_keys,
@@ -137,7 +138,7 @@ class ScheduledOptimizer(Optimizer):
                 del inherited["state_dtype"]
         if "lr" in given and same:
             del inherited["peak_lr"]  # a group's own lr is its own peak
-        for betas, emas in (("betas", ("ema1", "ema2", "ema_slow")), ("beta3", ("ema_slow",))):
+        for betas, emas in (("betas", ("ema1", "ema2", *THIRD_BETAS)), ("beta3", ("ema_slow",))):
             if betas in given:
                 inherited = {key: value for key, value in inherited.items() if key not in emas or key in given}
         group = completed(inherited | given, type(self).__name__, is_group=True)

@@ -13,6 +13,7 @@ __all__ = [
     "REDUCTIONS",
     "VOCABULARY",
     "absolute",
+    "exp",
     "maximum",
     "mean",
     "minimum",
@@ -20,6 +21,7 @@ __all__ = [
     "power",
     "rms",
     "sign",
+    "size",
     "sqrt",
     "total",
     "where",
@@ -85,6 +87,13 @@ def power(x: Any, exponent: Any) -> Any:
     return (x.apply("log") * exponent).apply("exp")
 
 
+def exp(x: Any) -> Any:
+    """Return e to the power x, elementwise."""
+    if isinstance(x, torch.Tensor):
+        return torch.exp(x)
+    return x.apply("exp") if hasattr(x, "apply") else math.exp(x)
+
+
 def where(condition: Any, x: Any, y: Any) -> Any:
     """Return x where a comparison holds and y elsewhere; x and y may be numbers.
 
@@ -102,6 +111,11 @@ def total(x: Any) -> Any:
     return torch.sum(x) if isinstance(x, torch.Tensor) else x.reduce("total")
 
 
+def size(x: Any) -> Any:
+    """Return the number of a tensor's elements, the whole of a sharded one."""
+    return float(x.numel()) if isinstance(x, torch.Tensor) else x.reduce("size")
+
+
 def mean(x: Any) -> Any:
     """Return the mean of a tensor's elements."""
     return torch.mean(x * 1.0) if isinstance(x, torch.Tensor) else x.reduce("mean")
@@ -117,6 +131,6 @@ def rms(x: Any) -> Any:
     return torch.sqrt(torch.mean(x * x)) if isinstance(x, torch.Tensor) else x.reduce("rms")
 
 
-REDUCTIONS = {f.__name__: f for f in (mean, norm, rms, total)}
+REDUCTIONS = {f.__name__: f for f in (mean, norm, rms, size, total)}
 
-VOCABULARY = {f.__name__: f for f in (absolute, maximum, minimum, power, sign, sqrt, where)} | REDUCTIONS
+VOCABULARY = {f.__name__: f for f in (absolute, exp, maximum, minimum, power, sign, sqrt, where)} | REDUCTIONS

@@ -15,7 +15,7 @@ from logclock.rules.state import State
 
 __all__ = ["SHARED_SCALARS", "Rule", "Step"]
 
-SHARED_SCALARS = ("lr", "decay", "rate", "rate_before_decay", "decay_per_lr", "lr_multiplier", "t")
+SHARED_SCALARS = ("lr", "decay", "rate", "rate_before_decay", "decay_per_lr", "absorbed_decay", "lr_multiplier", "t")
 """Scalars that every stage may read under these names, computed by `Spec.scalars`; all others belong to one stage."""
 
 Output = Literal["grad", "update", "moved"]

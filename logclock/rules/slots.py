@@ -16,6 +16,7 @@ __all__ = [
     "NonNegativeSlot",
     "PeakLr",
     "Positive",
+    "Rate",
     "Slot",
 ]
 
@@ -40,6 +41,9 @@ Fraction = Annotated[
     float, In(low=0, high=1, includes_low=False, advice="It is 1 - beta, the weight of the new sample.")
 ]
 """Weight of the newest sample in an average whose memory is constant."""
+
+Rate = Annotated[float, In(low=0, high=1, includes_low=False)]
+"""By how much a share falls per update."""
 
 Momentum = Annotated[float | Schedule, In(low=0, high=1, includes_high=False)]
 """What is left of a sum after an update, mu; a number or schedule."""

@@ -37,6 +37,9 @@ class Spec(ABC):
         direction: The stages that turn a gradient into an update.
         states: Declarations of the direction's states that are not zeros shaped like the parameter.
         matrices_only: Whether embeddings, head and vectors need another optimizer.
+        absorbs_decay: Whether weight decay is part of the update, and no longer acts where that is applied: for
+            methods whose decay depends on the gradient. Its stages read `absorbed_decay` and, for a decay
+            after the update, `rate_before_decay`.
         class_name: Name of the optimizer class that stands for it.
         paper: Where it is from.
     """
@@ -45,6 +48,7 @@ class Spec(ABC):
     direction: ClassVar[tuple[Stage, ...]]
     states: ClassVar[Mapping[str, State]] = {}
     matrices_only: ClassVar[bool] = False
+    absorbs_decay: ClassVar[bool] = False
     class_name: ClassVar[str]
     paper: ClassVar[str] = ""
 
@@ -104,7 +108,8 @@ class Spec(ABC):
         With gamma the learning rate lr s(t), lambda the weight decay and d the fraction that it removes, s(t) lambda
         for independent and gamma lambda for coupled decay: `lr` is gamma, or gamma (1 - d) for decay after the update,
         with which both orders are theta - lr u - decay theta; `rate` is gamma itself; `rate_before_decay` is gamma if
-        decay comes after the update and 0 otherwise; `decay_per_lr` is d / gamma.
+        decay comes after the update and 0 otherwise; `decay_per_lr` is d / gamma; it goes under `absorbed_decay`, and
+        both d and `decay_per_lr` are 0, if the direction absorbs the decay.
 
         Args:
             t: Update count.
@@ -114,7 +119,8 @@ class Spec(ABC):
         weight_decay = value_at(self.weight_decay, t)
         is_coupled = self.decay_coupling == "coupled"
         decay = (rate if is_coupled else rate / self.lr) * weight_decay
-        if any(wrapper.absorbs_decay for wrapper in self.wrappers):
+        decay_per_lr = weight_decay if is_coupled else weight_decay / self.lr
+        if self.absorbs_decay or any(wrapper.absorbs_decay for wrapper in self.wrappers):
             decay = 0.0
         if not self.makes_update(t):
             rate, decay = 0.0, 0.0
@@ -124,7 +130,8 @@ class Spec(ABC):
             "decay": decay,
             "rate": rate,
             "rate_before_decay": rate if is_after else 0.0,
-            "decay_per_lr": weight_decay if is_coupled else weight_decay / self.lr,
+            "decay_per_lr": 0.0 if self.absorbs_decay else decay_per_lr,
+            "absorbed_decay": decay_per_lr if self.absorbs_decay else 0.0,
             "lr_multiplier": rate / self.lr,
             "t": float(t),
         }

@@ -56,7 +56,7 @@ def elementwise(function: Callable[..., Any]) -> Stage:
     """Turn a function into a stage that every backend runs, after checking its vocabulary.
 
     Allowed are assignments to local names, `+ - * /`, comparisons, numbers, and the functions of `logclock.rules.ops`.
-    A reduction (`norm`, `rms`, `mean`, `total`) gives one number per tensor, which may be used like any scalar.
+    A reduction (`norm`, `rms`, `mean`, `total`, `size`) gives one number per tensor, which may be used like any scalar.
     Branches, loops and other calls are not allowed.
 
     Raises:

@@ -4,7 +4,7 @@ from logclock.schedules.adaptive import AdaptiveWarmupPlan, warmup_factor
 from logclock.schedules.base import Constant, Join, Product, Schedule, Slot, check, value_at
 from logclock.schedules.decay import constant_decay, log_time_decay, matched_decay
 from logclock.schedules.gain import LinearRamp, PowerGrowth
-from logclock.schedules.lr import Cosine, InverseSqrt, Linear, LrSchedule, PowerLaw, Warmup, WarmupStableDecay
+from logclock.schedules.lr import Cosine, Eden, InverseSqrt, Linear, LrSchedule, PowerLaw, Warmup, WarmupStableDecay
 from logclock.schedules.momentum import (
     DebiasedEma,
     HalfLifeRamp,
@@ -20,6 +20,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "DebiasedEma",
+    "Eden",
     "HalfLifeRamp",
     "InverseSqrt",
     "InverseTime",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from logclock.schedules.base import Schedule, check
 
-__all__ = ["Cosine", "InverseSqrt", "Linear", "LrSchedule", "PowerLaw", "Warmup", "WarmupStableDecay"]
+__all__ = ["Cosine", "Eden", "InverseSqrt", "Linear", "LrSchedule", "PowerLaw", "Warmup", "WarmupStableDecay"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,4 +220,56 @@ class PowerLaw(LrSchedule):
     def decay(self, k: float) -> float:
         """Return the power law `k` updates after the warm-up."""
         result: float = (1 + k / self.time_scale) ** -self.exponent
+        return result
+
+
+@Schedule.family.register("eden")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eden(Schedule):
+    """ScaledAdam's schedule: flat, then falling with the root of the updates and, beside it, of the epochs.
+
+    With k = t - 1 updates made, e = floor(k / steps_per_epoch) epochs finished, and w the warm-up, which is a factor
+    beside the decay and does not delay it:
+        s = w ((k^2 + K^2) / K^2)^(-1/4) ((e^2 + E^2) / E^2)^(-1/4)
+        w = warmup_start + (1 - warmup_start) min(k / warmup_steps, 1)
+
+    Args:
+        time_scale: K, updates at which the decay by updates sets in.
+        epoch_scale: E, epochs at which the decay by epochs sets in.
+        steps_per_epoch: Updates in an epoch; None for a single pass, without the second factor.
+        warmup_steps: Length of the warm-up in updates; 0 for none.
+        warmup_start: Fraction at the first update, if there is a warm-up.
+
+    Examples:
+        >>> schedule = Eden(time_scale=100, warmup_steps=0)
+        >>> schedule(1), round(schedule(101), 4)
+        (1.0, 0.8409)
+
+    References: Yao et al. 2023, arXiv:2310.11230.
+    """
+
+    time_scale: float = 5000.0
+    epoch_scale: float = 6.0
+    steps_per_epoch: float | None = None
+    warmup_steps: float = 500.0
+    warmup_start: float = 0.5
+
+    def __post_init__(self) -> None:
+        check(self.time_scale > 0, "time_scale", "be > 0", self.time_scale)
+        check(self.epoch_scale > 0, "epoch_scale", "be > 0", self.epoch_scale)
+        advice = "None leaves the epochs out."
+        is_length = self.steps_per_epoch is None or self.steps_per_epoch > 0
+        check(is_length, "steps_per_epoch", "be > 0 or None", self.steps_per_epoch, advice=advice)
+        check(self.warmup_steps >= 0, "warmup_steps", "be >= 0", self.warmup_steps)
+        advice = "It is a fraction of the peak."
+        check(0 <= self.warmup_start <= 1, "warmup_start", "lie in [0, 1]", self.warmup_start, advice=advice)
+
+    def __call__(self, t: float) -> float:
+        """Return the fraction of the peak at update `t`."""
+        k = t - 1
+        result: float = (1 + (k / self.time_scale) ** 2) ** -0.25
+        if self.steps_per_epoch is not None:
+            result *= (1 + (k // self.steps_per_epoch / self.epoch_scale) ** 2) ** -0.25
+        if k < self.warmup_steps:
+            result *= self.warmup_start + (1 - self.warmup_start) * (k / self.warmup_steps)
         return result

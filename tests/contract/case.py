@@ -25,6 +25,9 @@ class Case:
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
         determines: For which shapes the equations leave nothing open.
         jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
+        drifts: States that are not zero where no gradient ever was.
+        decay_at_rest: Share of the decay that acts on a tensor of a shape whose gradient is zero.
+        runs_away: Whether steps grow faster than gradients, so that no useful rate holds where walls are steep.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
     """
 
@@ -35,6 +38,9 @@ class Case:
     coupled: bool = False
     determines: Callable = lambda shape: True
     jumps: bool = False
+    drifts: tuple[str, ...] = ()
+    decay_at_rest: Callable = lambda shape: 1.0
+    runs_away: bool = False
     descent_lr: float = 2e-2
 
     @property

@@ -24,6 +24,12 @@ def build(case, params, **settings):
     return case.build(params, lr=1e-2, weight_decay=WEIGHT_DECAY, **case.settings, **settings)
 
 
+def tensors_of(optimizer, param):
+    """The states of a parameter that are as large as it or a side of it; numbers have a format of their own."""
+    states = optimizer.spec(optimizer.param_groups[0]).rule.states
+    return {name: optimizer.state[param][name] for name, state in states.items() if not state.is_number}
+
+
 def saved_and_loaded(state_dict):
     buffer = io.BytesIO()
     torch.save(state_dict, buffer)
@@ -56,7 +62,8 @@ def test_state_of_low_precision_parameters_is_float32(case):
 
     for owner in (optimizer, resumed):
         for param in params:
-            assert {v.dtype for v in owner.state[param].values()} == {torch.float32}
+            assert {v.dtype for v in tensors_of(owner, param).values()} == {torch.float32}
+            assert owner.state[param]["step"].dtype == torch.float32
 
 
 def test_the_format_of_the_state_can_be_chosen_and_survives_loading(case):
@@ -66,9 +73,9 @@ def test_the_format_of_the_state_can_be_chosen_and_survives_loading(case):
     resumed = build(case, params, state_dtype="bfloat16_stochastic")
     resumed.load_state_dict(saved_and_loaded(optimizer.state_dict()))
 
-    states = [v for k, v in resumed.state[params[0]].items() if k != "step"]
-    assert len(states) == len(optimizer.spec(optimizer.param_groups[0]).rule.state_names)
-    assert all(v.dtype == torch.bfloat16 for v in states)
+    rule = optimizer.spec(optimizer.param_groups[0]).rule
+    assert set(resumed.state[params[0]]) == {"step", *rule.state_names}
+    assert all(v.dtype == torch.bfloat16 for v in tensors_of(resumed, params[0]).values())
 
 
 def test_state_holds_the_step_and_the_states_of_the_rule_only(case):

@@ -8,6 +8,7 @@ from logclock.rules.ops import (
     REDUCTIONS,
     VOCABULARY,
     absolute,
+    exp,
     maximum,
     mean,
     minimum,
@@ -15,6 +16,7 @@ from logclock.rules.ops import (
     power,
     rms,
     sign,
+    size,
     sqrt,
     total,
     where,
@@ -38,6 +40,7 @@ def same(got, expected):
         (maximum, (1.0,), [-2.0, 1.0, 3.0], [1.0, 1.0, 3.0]),
         (minimum, (1.0,), [-2.0, 1.0, 3.0], [-2.0, 1.0, 1.0]),
         (power, (0.5,), [4.0, 0.0, 2.25], [2.0, 0.0, 1.5]),
+        (exp, (), [0.0, 1.0, -math.inf], [1.0, 2.718281828, 0.0]),
     ],
 )
 def test_the_vocabulary_on_tensors(function, arguments, values, expected):
@@ -55,6 +58,7 @@ def test_the_vocabulary_on_tensors(function, arguments, values, expected):
         (maximum, (1.0, 2.0), 2.0),
         (minimum, (1.0, 2.0), 1.0),
         (power, (4.0, 0.5), 2.0),
+        (exp, (math.log(3.0),), 3.0),
         (where, (2.0 > 1.0, 5.0, 6.0), 5.0),
         (where, (False, 5.0, 6.0), 6.0),
     ],
@@ -111,6 +115,11 @@ def test_a_reduction_gives_one_number_for_a_tensor_of_any_shape(function, expect
     assert result.item() == expected
 
 
+@pytest.mark.parametrize(("shape", "expected"), [((), 1.0), ((0,), 0.0), ((4, 3), 12.0)])
+def test_the_size_is_the_number_of_elements(shape, expected):
+    assert size(torch.full(shape, NAN)) == expected
+
+
 def test_the_mean_of_a_mask_is_the_share_where_it_holds():
     assert mean(torch.tensor([1.0, -1.0, 2.0, 0.0]) > 0).item() == 0.5
 
@@ -142,6 +151,8 @@ def operand():
         (lambda x, y: x < 0.5, [("less_scalar", (0,), 0.5)]),
         (lambda x, y: x <= 0.5, [("less_equal_scalar", (0,), 0.5)]),
         (lambda x, y: 2.0 / x, [("scalar_div", (0,), 2.0)]),
+        (lambda x, y: exp(x), [("exp", (0,), None)]),
+        (lambda x, y: x * size(y), []),  # a number, which waits for no element
         (lambda x, y: total(x), [("total", (0,), None)]),
         (lambda x, y: mean(x), [("total", (0,), None)]),
         (lambda x, y: norm(x), [("total_square", (0,), None)]),
@@ -157,6 +168,6 @@ def test_the_vocabulary_while_a_stage_is_traced(function, expected):
 
 
 def test_the_vocabulary_is_complete():
-    assert set(REDUCTIONS) == {"mean", "norm", "rms", "total"}
-    assert set(VOCABULARY) == {"absolute", "maximum", "minimum", "power", "sign", "sqrt", "where", *REDUCTIONS}
+    assert set(REDUCTIONS) == {"mean", "norm", "rms", "size", "total"}
+    assert set(VOCABULARY) == {"absolute", "exp", "maximum", "minimum", "power", "sign", "sqrt", "where", *REDUCTIONS}
     assert all(VOCABULARY[function.__name__] is function for function in VOCABULARY.values())

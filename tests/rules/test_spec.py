@@ -9,21 +9,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logclock.algorithms import (
+    AdabeliefSpec,
+    AdampSpec,
+    AdamsSpec,
     AdamwSpec,
     AdanaSpec,
+    AdanSpec,
     AdemamixSpec,
     DanaMk4Spec,
     DanaSpec,
     DanaStarMk4Spec,
     DanaStarSpec,
+    DiffgradSpec,
+    DualadamSpec,
+    ExadamSpec,
+    InvadamSpec,
     LapropSpec,
     LionSpec,
     MuonSpec,
     NadamwSpec,
     NormsgdSpec,
+    ScaledAdamSpec,
+    SgdpSpec,
     SgdSpec,
     SignumSpec,
+    SimplifiedAdemamixSpec,
     SoapSpec,
+    StableAdamwSpec,
 )
 from logclock.config import from_dict, to_dict
 from logclock.config.field_docs import field_docs
@@ -61,6 +73,8 @@ SHARED = {
 EMAS = {"ema1": HalfLifeRamp(start=0.1, end=1e-4, steps=1e4), "ema2": 0.001}
 GAIN = {"gain": LinearRamp(start=0.0, end=8.0, steps=1e4), "gain_offset": 0.5}
 UNCORRECTED = EMAS | {"ema2": 0.01, "bias_correction": False}
+CONSTANT = {"ema1": 0.2, "ema2": 0.05, "eps": 1e-6}
+PROJECTION = {"nesterov": True, "cosine_bound": 0.5, "decay_ratio": 0.5, "eps": 1e-6}
 ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
 
 # One spec of each registered name, with every field away from its default.
@@ -120,6 +134,32 @@ CASES = {
         refresh_interval=3,
         max_basis_size=64,
     ),
+    "exadam": ExadamSpec(**CONSTANT, **SHARED | {"decay_coupling": "independent"}),
+    "adabelief": AdabeliefSpec(**CONSTANT, rectify=True, **SHARED | {"decay_coupling": "independent"}),
+    "diffgrad": DiffgradSpec(**UNCORRECTED, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
+    "invadam": InvadamSpec(**UNCORRECTED, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
+    "dualadam": DualadamSpec(**UNCORRECTED, eps=1e-6, switch_rate=0.125, **SHARED | {"decay_coupling": "independent"}),
+    "adan": AdanSpec(**CONSTANT, ema3=0.3, **SHARED | {"decay_coupling": "independent"}),
+    "simplified-ademamix": SimplifiedAdemamixSpec(
+        **UNCORRECTED, grad_weight=GAIN["gain"], eps=1e-6, **SHARED | {"decay_coupling": "independent"}
+    ),
+    "stable-adamw": StableAdamwSpec(
+        **UNCORRECTED | {"ema2": 0.02}, eps=1e-6, **SHARED | {"decay_coupling": "independent"}
+    ),
+    "adamp": AdampSpec(**UNCORRECTED, **PROJECTION, **SHARED | {"decay_coupling": "independent"}),
+    "scaled-adam": ScaledAdamSpec(
+        **CONSTANT,
+        size_interval=5,
+        size_lr=0.2,
+        number_lr=0.3,
+        smallest_rms=1e-4,
+        largest_rms=2.0,
+        largest_growth=0.5,
+        largest_number=5.0,
+        **SHARED | {"decay_coupling": "independent"},
+    ),
+    "adams": AdamsSpec(**EMAS, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
+    "sgdp": SgdpSpec(momentum=0.5, dampening=0.25, **PROJECTION, **SHARED | {"decay_coupling": "independent"}),
 }
 
 
@@ -195,10 +235,7 @@ def test_the_scalars_are_finite_numbers_at_any_age(name, t):
 
 
 def test_an_unknown_optimizer_is_answered_with_the_closest():
-    message = (
-        r"unknown optimizer 'adanna'\. Did you mean 'adana'.*\? "
-        "Known: adamw, adana, ademamix, dana, dana-mk4, dana-star, dana-star-mk4"
-    )
+    message = rf"unknown optimizer 'adanna'\. Did you mean 'adana'.*\? Known: {', '.join(sorted(Spec.family))}\."
     with pytest.raises(ValueError, match=message):
         from_dict(Spec, {"name": "adanna"})
 
@@ -379,6 +416,20 @@ def test_a_wrapper_that_absorbs_decay_gets_it_per_lr_and_nothing_is_left_to_appl
 
     assert scalars["decay_per_lr"] == pytest.approx(expected, rel=1e-14)
     assert scalars["decay"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("coupling", "wrappers", "expected"),
+    [("independent", (), 50.0), ("coupled", (), 0.5), ("coupled", (TrustRatio(),), 0.5)],
+)
+def test_a_direction_that_absorbs_decay_gets_it_once_whatever_stands_around_it(coupling, wrappers, expected):
+    scalars = StableAdamwSpec(
+        lr=PEAK, weight_decay=LAMBDA, decay_coupling=coupling, lr_schedule=HALF, wrappers=wrappers
+    ).scalars(1)
+
+    assert scalars["absorbed_decay"] == pytest.approx(expected, rel=1e-14)
+    assert scalars["decay"] == 0.0
+    assert scalars.get("decay_per_lr", 0.0) == 0.0
 
 
 def test_soaps_first_call_moves_nothing_under_any_option():

@@ -110,7 +110,7 @@ def test_anything_else_is_named_with_its_file_and_line(define, body, line, named
     assert Path(path).name == "written_stage.py"
     assert int(given_line) == FIRST_LINE + line
     assert message.startswith(f"stage 'direction' uses '{named}")
-    words = "absolute, maximum, minimum, power, sign, sqrt, where, mean, norm, rms, total"
+    words = "absolute, exp, maximum, minimum, power, sign, sqrt, where, mean, norm, rms, size, total"
     assert message.endswith(f"local names and {words}.")
 
 

@@ -10,6 +10,7 @@ from logclock.schedules import (
     Constant,
     Cosine,
     DebiasedEma,
+    Eden,
     HalfLifeRamp,
     InverseSqrt,
     InverseTime,
@@ -33,6 +34,16 @@ CASES = {
     "constant": (Constant(value=0.1), {"value": 0.1}),
     "cosine": (Cosine(total_steps=100.0, final=0.1, **WARMUP), WARMUP | {"total_steps": 100.0, "final": 0.1}),
     "debiased_ema": (DebiasedEma(ema=0.001), {"ema": 0.001}),
+    "eden": (
+        Eden(time_scale=100.0, epoch_scale=3.0, steps_per_epoch=50.0, warmup_steps=5.0, warmup_start=0.25),
+        {
+            "time_scale": 100.0,
+            "epoch_scale": 3.0,
+            "steps_per_epoch": 50.0,
+            "warmup_steps": 5.0,
+            "warmup_start": 0.25,
+        },
+    ),
     "half_life_ramp": (
         HalfLifeRamp(start=0.1, end=1e-4, steps=1000.0),
         {"start": 0.1, "end": 1e-4, "steps": 1000.0},

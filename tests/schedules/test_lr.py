@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logclock.schedules import Cosine, InverseSqrt, Linear, PowerLaw, Warmup, WarmupStableDecay
+from logclock.schedules import Cosine, Eden, InverseSqrt, Linear, PowerLaw, Warmup, WarmupStableDecay
 
 HALF_SQRT_2 = math.sqrt(0.5)
 
@@ -47,6 +47,13 @@ def wsd(**settings):
         (PowerLaw(time_scale=10), {1: 1.0, 31: 0.5, 151: 0.25}),
         (PowerLaw(time_scale=10, exponent=1, warmup_steps=5), {1: 0.0, 6: 1.0, 16: 0.5, 96: 0.1}),
         (PowerLaw(time_scale=10, exponent=0), {1: 1.0, 1e8: 1.0}),
+        # (k^2 + K^2) / K^2 is 16 at k = sqrt(15) K; by the warm-up's end the decay has begun
+        (Eden(warmup_steps=0), {1: 1.0, 5001: 2**-0.25, 1 + 5000 * math.sqrt(15): 0.5}),
+        (Eden(time_scale=500), {1: 0.5, 251: 0.75 * 1.25**-0.25, 501: 2**-0.25}),
+        (
+            Eden(time_scale=1e30, steps_per_epoch=10, epoch_scale=2, warmup_steps=0),
+            {10: 1.0, 11: 1.25**-0.25, 30: 2**-0.25},
+        ),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, dict) else None,
 )
@@ -222,6 +229,11 @@ def test_the_peak_is_exactly_1(case):
         (lambda: wsd(final=2.0), r"final must lie in \[0, 1\], got 2\.0"),
         (lambda: InverseSqrt(), r"warmup_steps must be > 0, got 0\.0\. It sets the decay too\."),
         (lambda: PowerLaw(time_scale=0), "time_scale must be > 0, got 0"),
+        (lambda: Eden(time_scale=0), "time_scale must be > 0, got 0"),
+        (lambda: Eden(epoch_scale=math.nan), "epoch_scale must be > 0, got nan"),
+        (lambda: Eden(steps_per_epoch=0), "steps_per_epoch must be > 0 or None, got 0. None leaves the epochs out"),
+        (lambda: Eden(warmup_steps=-1), "warmup_steps must be >= 0, got -1"),
+        (lambda: Eden(warmup_start=2), r"warmup_start must lie in \[0, 1\], got 2\. It is a fraction"),
         (lambda: PowerLaw(time_scale=1, exponent=-1), "exponent must be >= 0, got -1"),
     ],
 )
