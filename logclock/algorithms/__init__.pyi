@@ -6,6 +6,8 @@ from logclock.algorithms.dana import DanaSpec as DanaSpec
 from logclock.algorithms.dana_mk4 import DanaMk4Spec as DanaMk4Spec
 from logclock.algorithms.dana_star import DanaStarSpec as DanaStarSpec
 from logclock.algorithms.dana_star_mk4 import DanaStarMk4Spec as DanaStarMk4Spec
+from logclock.algorithms.kl_shampoo import KlShampooSpec as KlShampooSpec
+from logclock.algorithms.kl_soap import KlSoapSpec as KlSoapSpec
 from logclock.algorithms.laprop import LapropSpec as LapropSpec
 from logclock.algorithms.lion import LionSpec as LionSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec

@@ -3,7 +3,7 @@
 from logclock.rules.families import RotatedAdamSpec
 from logclock.rules.linalg import adam_in_basis, averaged_gram, renewed_basis, reordered
 from logclock.rules.slots import PeakLr
-from logclock.rules.spec import algorithm
+from logclock.rules.spec import DecayOrder, algorithm
 from logclock.rules.stage import matrix
 
 
@@ -68,3 +68,5 @@ class SoapSpec(RotatedAdamSpec):
     direction = (soap,)
 
     lr: PeakLr = 3e-3
+
+    decay_order: DecayOrder = "after"

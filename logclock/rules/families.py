@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from logclock.rules.averages import bias_corrections, check_bias_correction, total_weight
 from logclock.rules.slots import Count, Delta, Ema, Fraction, Kappa, NonNegative, NonNegativeSlot
-from logclock.rules.spec import Coupling, DecayOrder, Spec
+from logclock.rules.spec import Coupling, Spec
 from logclock.rules.state import State
 from logclock.schedules import log_time_ema, value_at
 
-__all__ = ["BiasCorrectedSpec", "GramSpec", "LogTimeSpec", "RotatedAdamSpec", "gram_states"]
+__all__ = ["BiasCorrectedSpec", "EigenbasisSpec", "GramSpec", "LogTimeSpec", "RotatedAdamSpec", "gram_states"]
 
 MOMENTS: Mapping[str, State] = {"exp_avg": State(weight="ema1"), "exp_avg_sq": State(weight="ema2")}
 """The two averages of Adam and everything that follows it."""
@@ -82,14 +82,21 @@ class LogTimeSpec(Spec):
 
 def gram_states(what: str) -> dict[str, State]:
     """Return the states of Gram matrices, and of what is decomposed from them, `row_WHAT` and `col_WHAT`."""
-    sides = (("row", ("rows", "rows")), ("col", ("cols", "cols")))
-    grams = {
-        f"{side}_gram": State(shape=shape, weight="gram_ema", place="owner", empty_above="max_basis_size")
-        for side, shape in sides
+    weights = {"gram": "gram_ema", what: None}
+    return {
+        f"{side}_{name}": State(
+            shape=(f"{side}s", f"{side}s"), weight=weight, place="owner", empty_above="max_basis_size"
+        )
+        for name, weight in weights.items()
+        for side in ("row", "col")
     }
-    return grams | {
-        f"{side}_{what}": State(shape=shape, place="owner", empty_above="max_basis_size") for side, shape in sides
-    }
+
+
+EIGENVALUES: Mapping[str, State] = {
+    f"{side}_eigenvalues": State(shape=(f"{side}s",), place="owner", empty_above="max_basis_size")
+    for side in ("row", "col")
+}
+"""Of the Gram matrices as their bases saw them when they were made."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,8 +132,19 @@ class GramSpec(Spec):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RotatedAdamSpec(GramSpec):
-    """Abstract: SOAP's family, Adam in a basis that the first call of a parameter makes, without an update.
+class EigenbasisSpec(GramSpec):
+    """Abstract: SOAP's family, whose updates are made in a basis. The first call makes the basis, and no update."""
+
+    weight_decay: NonNegativeSlot = 0.01
+
+    def makes_update(self, t: float) -> bool:
+        """Return whether there is a basis."""
+        return t > 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RotatedAdamSpec(EigenbasisSpec):
+    """Abstract: Adam in a basis.
 
     Its stages may read Adam's `correction` for the updates made, sqrt(1 - beta2^k) / (1 - beta1^k) with k = t - 1.
     """
@@ -144,14 +162,6 @@ class RotatedAdamSpec(GramSpec):
 
     eps: NonNegative = 1e-8
     """Added to the root."""
-
-    weight_decay: NonNegativeSlot = 0.01
-
-    decay_order: DecayOrder = "after"
-
-    def makes_update(self, t: float) -> bool:
-        """Return whether there is a basis: the first call makes it."""
-        return t > 1
 
     def derived(self, t: float) -> dict[str, Any]:
         """Return what depends on the number of updates made, and the weight of the Gram matrices."""

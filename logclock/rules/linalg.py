@@ -4,25 +4,27 @@ import functools
 import logging
 import math
 import time
+from typing import NamedTuple
 
 import torch
 
 __all__ = [
     "JORDAN",
+    "Factor",
     "adam_in_basis",
     "averaged_gram",
+    "divided_by_roots",
     "eigenvectors",
     "fastest_dtype",
     "inverse_power",
+    "kl_averaged",
     "newton_schulz",
     "refreshed_basis",
+    "renewed",
     "renewed_basis",
     "reordered",
     "rotate",
-    "scaled_by_eigenvalues",
-    "spectrum",
-    "start_of_gram",
-    "whitened",
+    "started",
 ]
 
 JORDAN = (3.4445, -4.7750, 2.0315)
@@ -181,41 +183,63 @@ def reordered(matrices: torch.Tensor, order: torch.Tensor | None, *, dim: int) -
     return matrices.gather(dim, index.expand_as(matrices))
 
 
-# -- Kronecker factors that minimise a Kullback-Leibler divergence: each sees gradients whitened by the other ----------
+class Factor(NamedTuple):
+    """One of the two Kronecker factors by which KL-Shampoo models the squares of gradients, for stacks of matrices.
+
+    Args:
+        gram: A, an average of gradients times their transposes, whitened by the other factor, `(n, side, side)`.
+        basis: Q, orthonormal columns.
+        eigenvalues: The diagonal of Q^T A Q when the basis was made, `(n, side)`.
+    """
+
+    gram: torch.Tensor
+    basis: torch.Tensor
+    eigenvalues: torch.Tensor
 
 
-def start_of_gram(
-    gram: torch.Tensor, eigenvalues: torch.Tensor, grad: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a factor and its eigenvalues, rms(G) times the identity as long as no gradient but zeros has come.
+def started(factor: Factor, grad: torch.Tensor) -> Factor:
+    """Return a factor, rms(G) times the identity as long as no gradient but zeros has come.
 
     With it the product of both factors is a square of gradients from the first one on, whatever their size.
     """
-    if not gram.numel():
-        return gram, eigenvalues
+    if not factor.gram.numel():
+        return factor
     rms = grad.square().mean(dim=(-2, -1)).sqrt()[:, None]
-    is_new = (eigenvalues == 0).all(dim=-1, keepdim=True)
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    gram = torch.where(is_new[..., None], rms[..., None] * identity, gram)
-    return gram, torch.where(is_new, rms, eigenvalues)
+    is_new = (factor.eigenvalues == 0).all(dim=-1, keepdim=True)
+    identity = torch.eye(factor.gram.shape[-1], dtype=factor.gram.dtype, device=factor.gram.device)
+    gram = torch.where(is_new[..., None], rms[..., None] * identity, factor.gram)
+    return Factor(gram, factor.basis, torch.where(is_new, rms, factor.eigenvalues))
 
 
-def whitened(matrices: torch.Tensor, basis: torch.Tensor | None, eigenvalues: torch.Tensor, eps: float) -> torch.Tensor:
-    """Return X = M Q diag(max(lambda, eps))^-1/2 / sqrt(cols), of which X X^T = M A^-1 M^T / cols.
+def kl_averaged(
+    rows: Factor, cols: Factor, grad: torch.Tensor, *, ema: float, eps: float, is_first: bool
+) -> tuple[Factor, Factor]:
+    """Return the factors L and R after a gradient: averages of G R^-1 G^T / cols and G^T L^-1 G / rows."""
+    row_gram = averaged_gram(rows.gram, _whitened(grad, cols, eps, is_first=is_first), ema)
+    col_gram = averaged_gram(cols.gram, _whitened(grad.mT, rows, eps, is_first=is_first), ema)
+    return rows._replace(gram=row_gram), cols._replace(gram=col_gram)
 
-    Without a basis the eigenvalues are those of a multiple of the identity; without eigenvalues A is the identity.
-    """
+
+def _whitened(matrices: torch.Tensor, factor: Factor, eps: float, *, is_first: bool) -> torch.Tensor:
+    """Return X with X X^T = M A^-1 M^T / cols; a factor that is empty is the identity."""
     num_cols = matrices.shape[-1]
-    if eigenvalues.numel():
-        matrices = matrices if basis is None else matrices @ basis
-        matrices = matrices * eigenvalues.clamp(min=eps).rsqrt()[..., None, :]
+    if factor.gram.numel():
+        matrices = matrices if is_first else matrices @ factor.basis  # the first time there is none, nor a need
+        matrices = matrices * factor.eigenvalues.clamp(min=eps).rsqrt()[..., None, :]
     return matrices / math.sqrt(num_cols)
 
 
-def scaled_by_eigenvalues(
-    matrices: torch.Tensor, row_values: torch.Tensor, col_values: torch.Tensor, eps: float
-) -> torch.Tensor:
-    """Return M_ij / sqrt(max(lambda_i, eps) max(mu_j, eps)); a side without eigenvalues is left out."""
-    if row_values.numel():
-        matrices = matrices * row_values.clamp(min=eps).rsqrt()[..., :, None]
-    return matrices * col_values.clamp(min=eps).rsqrt()[..., None, :] if col_values.numel() else matrices
+def renewed(factor: Factor, *, is_first: bool) -> tuple[Factor, torch.Tensor | None]:
+    """Return a factor with its next basis and the eigenvalues there, and how the columns were sorted for it."""
+    basis, order = renewed_basis(factor.gram, factor.basis, is_first=is_first)
+    return Factor(factor.gram, basis, spectrum(factor.gram, basis)), order
+
+
+def divided_by_roots(matrices: torch.Tensor, rows: Factor, cols: Factor, eps: float) -> torch.Tensor:
+    """Return Q_L [Q_L^T M Q_R / sqrt(max(lambda_L, eps) max(lambda_R, eps)^T)] Q_R^T = L^-1/2 M R^-1/2."""
+    rotated = rotate(matrices, rows.basis, cols.basis)
+    if rows.eigenvalues.numel():
+        rotated = rotated * rows.eigenvalues.clamp(min=eps).rsqrt()[..., :, None]
+    if cols.eigenvalues.numel():
+        rotated = rotated * cols.eigenvalues.clamp(min=eps).rsqrt()[..., None, :]
+    return rotate(rotated, rows.basis.mT, cols.basis.mT)
