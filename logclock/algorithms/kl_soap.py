@@ -69,7 +69,7 @@ class KlSoapSpec(RotatedAdamSpec):
     """
 
     direction = (kl_soap,)
-    states = RotatedAdamSpec.states | EIGENVALUES
+    states = {**RotatedAdamSpec.states, **EIGENVALUES}
 
     lr: PeakLr = 3e-3
 
