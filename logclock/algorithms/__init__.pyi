@@ -2,6 +2,8 @@
 from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec
+from logclock.algorithms.aro import AroSpec as AroSpec
+from logclock.algorithms.cosmos import CosmosSpec as CosmosSpec
 from logclock.algorithms.dana import DanaSpec as DanaSpec
 from logclock.algorithms.dana_mk4 import DanaMk4Spec as DanaMk4Spec
 from logclock.algorithms.dana_star import DanaStarSpec as DanaStarSpec

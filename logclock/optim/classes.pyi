@@ -9,6 +9,8 @@ from logclock.schedules import Schedule
 
 __all__ = [
     "ADANA",
+    "ARO",
+    "COSMOS",
     "KLSOAP",
     "SGD",
     "SOAP",
@@ -56,6 +58,30 @@ class ADANA(ScheduledOptimizer):
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
     ) -> None: ...
 
+class ARO(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        ema1: float | Schedule | dict[str, Any] = ...,
+        base: Literal["sinkhorn", "row_norm", "sign"] = ...,
+        num_rounds: int = ...,
+        update_rms: float = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
 class AdEMAMix(ScheduledOptimizer):
     def __init__(
         self,
@@ -94,6 +120,35 @@ class AdamW(ScheduledOptimizer):
         ema2: float | Schedule | dict[str, Any] = ...,
         eps: float = ...,
         bias_correction: bool = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        betas: tuple[float, ...] | None = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
+class COSMOS(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        ema1: float = ...,
+        ema2: float = ...,
+        nesterov: bool = ...,
+        rank: int = ...,
+        share: float = ...,
+        update_rms: float = ...,
+        num_iterations: int = ...,
+        eps: float = ...,
         weight_decay: float | Schedule | dict[str, Any] = ...,
         decay_coupling: Literal["independent", "coupled"] = ...,
         decay_order: Literal["before", "after"] = ...,

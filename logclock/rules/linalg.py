@@ -204,7 +204,7 @@ def started(factor: Factor, grad: torch.Tensor) -> Factor:
     """
     if not factor.gram.numel():
         return factor
-    rms = grad.square().mean(dim=(-2, -1)).sqrt()[:, None]
+    rms = grad.contiguous().square().mean(dim=(-2, -1)).sqrt()[:, None]  # sums run in the order of the memory
     is_new = (factor.eigenvalues == 0).all(dim=-1, keepdim=True)
     identity = torch.eye(factor.gram.shape[-1], dtype=factor.gram.dtype, device=factor.gram.device)
     gram = torch.where(is_new[..., None], rms[..., None] * identity, factor.gram)
