@@ -47,9 +47,8 @@ def split(
     exp_avg_sq = exp_avg_sq + ema2 * (seen * seen - exp_avg_sq)
     inside = update @ basis
     direction = inside / (correction2 * exp_avg_sq.sqrt() + eps) @ basis.mT
-    if basis.shape[-1] < basis.shape[-2]:  # else nothing is left but rounding, which Newton-Schulz would blow up
-        rest = newton_schulz(update - inside @ basis.mT, num_iterations=num_iterations)
-        direction = direction + share * _sized(rest)
+    rest = _unless_rounding(update - inside @ basis.mT, of=update)
+    direction = direction + share * _sized(newton_schulz(rest, num_iterations=num_iterations))
     return update_rms * _sized(direction), exp_avg_sq, gram, basis
 
 
@@ -58,6 +57,12 @@ def _right_vectors(matrices: torch.Tensor, rank: int) -> torch.Tensor:
     finite = matrices.isfinite().flatten(1).all(dim=1)[:, None, None]
     vectors = torch.linalg.svd(torch.where(finite, matrices, 0.0), full_matrices=False).Vh.mT[..., :rank]
     return torch.where(finite, vectors, torch.nan)
+
+
+def _unless_rounding(rest: torch.Tensor, *, of: torch.Tensor) -> torch.Tensor:
+    """Return what is left of matrices, 0 where it is but the rounding of them, which Newton-Schulz would blow up."""
+    left, whole = (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) for x in (rest, of))
+    return torch.where(left > 16 * torch.finfo(of.dtype).eps * whole, rest, 0.0)
 
 
 def _sized(matrices: torch.Tensor) -> torch.Tensor:

@@ -23,9 +23,7 @@ def test_sums_equal_pytorch_optimizer():
     rows = random_rows(13, 36)
     settings = {"lr": 1e-2, "weight_decay": 0.1}
 
-    mine = run_rows(
-        lambda p: Shampoo(p, **ALONE | settings, accumulation="sum", eps=1e-6), rows, (6, 6)
-    )
+    mine = run_rows(lambda p: Shampoo(p, **ALONE | settings, accumulation="sum", eps=1e-6), rows, (6, 6))
     theirs = run_rows(
         lambda p: package.Shampoo(p, momentum=0.0, weight_decouple=True, matrix_eps=1e-6, **settings), rows, (6, 6)
     )

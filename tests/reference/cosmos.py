@@ -25,8 +25,9 @@ def cosmos(theta, grads, *, lr, decay, b1, b2, eps, r, gamma, lr_ratio, nesterov
         c = (1 - b1**t) / (1 - b1)
         h = (g + b1 * total) / (1 + b1 * c) if nesterov else total / c
         direction = (h @ u) / (np.sqrt(v) / np.sqrt(1 - b2**t) + eps) @ u.T
-        if r < n:
-            rest = newton_schulz(h - h @ u @ u.T)
+        rest = h - h @ u @ u.T
+        if np.linalg.norm(rest) > 1e-13 * np.linalg.norm(h):  # otherwise it is rounding
+            rest = newton_schulz(rest)
             direction = direction + gamma * np.sqrt(m * n) * rest / np.linalg.norm(rest)
         theta = theta - lr(t) * lr_ratio * np.sqrt(m * n) * direction / np.linalg.norm(direction) - decay(t) * theta
     return theta, (1 - b1) * total, v, s, u
