@@ -76,7 +76,7 @@ def test_sinkhorn_brings_rows_and_columns_to_one():
 @pytest.mark.parametrize(("base", "normed"), [("row_norm", row_norm), ("sign", np.sign)])
 @pytest.mark.parametrize("shape", [(3, 40), (40, 3)])
 def test_other_bases_equal_the_reference(base, normed, shape):
-    """Long ones: rows of signs that differ in one column alone would make a zero, whose sign is a matter of rounding."""
+    """Long ones: rows of signs that differ in one column alone make a zero, whose sign is a matter of rounding."""
     param = torch.nn.Parameter(random_matrices(*shape))
     start = param.detach().numpy().copy()
     optimizer = ARO([param], lr=0.1, base=base, weight_decay=0.0)

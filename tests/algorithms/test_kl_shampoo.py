@@ -5,7 +5,7 @@ import pytest
 import torch
 from contract.runs import assert_bitwise, make_params, run
 
-from logclock import SOAP, KLShampoo, KLSOAP
+from logclock import KLSOAP, SOAP, KLShampoo
 from logclock.rules.linalg import Factor, divided_by_roots
 
 BOTH = [KLShampoo, KLSOAP]
