@@ -19,6 +19,7 @@ from logclock.algorithms.sgd import SgdSpec as SgdSpec
 from logclock.algorithms.shampoo import ShampooSpec as ShampooSpec
 from logclock.algorithms.signum import SignumSpec as SignumSpec
 from logclock.algorithms.soap import SoapSpec as SoapSpec
+from logclock.algorithms.splus import SplusSpec as SplusSpec
 
 __all__ = ["ENTRY_POINTS"]
 

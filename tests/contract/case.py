@@ -25,6 +25,7 @@ class Case:
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
         determines: For which shapes the equations leave nothing open.
         jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
+        free_signs: States of which the equations leave the signs of columns open, eigenvectors.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
     """
 
@@ -35,6 +36,7 @@ class Case:
     coupled: bool = False
     determines: Callable = lambda shape: True
     jumps: bool = False
+    free_signs: tuple[str, ...] = ()
     descent_lr: float = 2e-2
 
     @property

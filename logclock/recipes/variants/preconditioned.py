@@ -3,17 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-from logclock.algorithms import AroSpec, CosmosSpec, KlShampooSpec, KlSoapSpec, ShampooSpec
+from logclock.algorithms import AroSpec, CosmosSpec, KlShampooSpec, KlSoapSpec, ShampooSpec, SplusSpec
 from logclock.recipes.variants.settings import adamw, plain
-from logclock.recipes.variants.variant import DECAY_AXIS, Variant, as_adamw
+from logclock.recipes.variants.variant import DECAY_AXIS, Variant, as_adamw, guess
 from logclock.rules import Spec
 from logclock.sweep.search import Axis
 from logclock.train.config import Optimizers
 
+RATE_OF_SPLUS = 12.5
+"""Its rate over AdamW's in the demo, 0.1 / 8e-3: SPlus divides its own by half the sum of a matrix's sides."""
 
-def beside_adamw(build: Callable[..., Spec], **settings: Any) -> Callable[[float, int, float], Optimizers]:
-    """Return a setup: an optimizer of matrices with AdamW's decay, and AdamW at the same rate for the rest."""
-    return lambda lr, steps, kappa: Optimizers(build(lr=lr, **plain(steps), **settings), adamw(lr, steps))
+
+def beside_adamw(
+    build: Callable[..., Spec], *, rest_ratio: float = 1, **settings: Any
+) -> Callable[[float, int, float], Optimizers]:
+    """Return a setup: an optimizer of matrices with AdamW's decay, and AdamW at 1 / rest_ratio of its rate beside it."""
+    return lambda lr, steps, kappa: Optimizers(build(lr=lr, **plain(steps), **settings), adamw(lr / rest_ratio, steps))
 
 
 PRECONDITIONED = (
@@ -51,6 +56,13 @@ PRECONDITIONED = (
         setup=beside_adamw(AroSpec),
         peak_lr=as_adamw(),
         axes=(DECAY_AXIS, Axis(path="optimizer.ema1", values=("0.02", "0.1"))),
+    ),
+    Variant(
+        name="splus",
+        question="SPlus: does the sign in Shampoo's basis bear a basis that is a hundred updates old?",
+        setup=beside_adamw(SplusSpec, rest_ratio=RATE_OF_SPLUS),
+        peak_lr={"demo": guess(0.1, "the authors' default")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.gram_ema", values=("0.01", "0.05"))),
     ),
 )
 """Variants of this file, in the order of the list."""
