@@ -1,9 +1,10 @@
 """Shampoo: momentum between inverse roots of a matrix gradient's two Gram matrices."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
+from logclock.config.bounds import In
 from logclock.rules.averages import total_weight
 from logclock.rules.families import GramSpec, gram_states
 from logclock.rules.linalg import averaged_gram, inverse_power, rotate
@@ -12,6 +13,9 @@ from logclock.rules.spec import algorithm
 from logclock.rules.stage import Stage, matrix
 from logclock.rules.state import State
 from logclock.schedules import check
+
+Share = Annotated[float, In(low=0, high=1, advice="0 is a sum; else it is 1 - beta, the weight of the new sample.")]
+"""Weight of the newest sample in an average, or 0 for a sum."""
 
 
 @matrix
@@ -110,8 +114,8 @@ class ShampooSpec(GramSpec):
 
     For a matrix G of gradients, with t = 1, 2, ...:
         M <- M + ema1 (G - M)
-        L <- L + gram_ema (G G^T - L),  R <- R + gram_ema (G^T G - R)      (accumulation "average")
-        L <- L + G G^T,  R <- R + G^T G                                    (accumulation "sum")
+        L <- L + gram_ema (G G^T - L),  R <- R + gram_ema (G^T G - R)      (gram_ema > 0)
+        L <- L + G G^T,  R <- R + G^T G                                    (gram_ema = 0)
         U = P_L M^ P_R,  P_L = (L^ + eps)^-p,  P_R = (R^ + eps)^-p
         A = M^ / (sqrt(V^) + graft_eps),  V <- V + ema2 (G^2 - V)          (grafting "adam"; "rmsprop": V for V^)
         W <- W - lr(t) U norm(A) / norm(U) - decay W                       (grafting "none": U alone)
@@ -142,11 +146,9 @@ class ShampooSpec(GramSpec):
     ema2: Fraction = 0.001
     """1 - beta2, of the squares whose update is grafted on."""
 
-    gram_ema: Fraction | None = None
-    """Weight of the new Gram matrices; ema2 if None."""
-
-    accumulation: Literal["average", "sum"] = "average"
-    """What L and R are; "sum" is the paper of 2018, with a learning rate that falls like AdaGrad's."""
+    gram_ema: Share | None = None
+    """Weight of the new Gram matrices; ema2 if None. 0 stands for sums, with AdaGrad's falling steps if nothing is
+    grafted on."""
 
     grafting: Literal["adam", "rmsprop", "none"] = "adam"
     """Whose update an update has the norm of. "none" is Shampoo alone, with AdaGrad's sizes."""
@@ -175,17 +177,13 @@ class ShampooSpec(GramSpec):
         return (shampoo,) if self.grafting == "none" else (grafted_shampoo,)
 
     def validate(self) -> None:
-        """Raise a ValueError for unknown names, and for a weight that would have no effect."""
+        """Raise a ValueError for unknown names."""
         choices = {
-            "accumulation": ("average", "sum"),
             "grafting": ("adam", "rmsprop", "none"),
             "sides": ("both", "short"),
         }
         for name, allowed in choices.items():
             check(getattr(self, name) in allowed, name, f"be one of {', '.join(allowed)}", getattr(self, name))
-        advice = "A sum weighs all gradients alike."
-        is_used = self.accumulation == "average" or self.gram_ema is None
-        check(is_used, "gram_ema", 'be None with accumulation="sum"', self.gram_ema, advice=advice)
 
     def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of a state; that of the longer side is empty in the one-sided form."""
@@ -201,7 +199,7 @@ class ShampooSpec(GramSpec):
     def derived(self, t: float) -> dict[str, Any]:
         """Return the corrections of the averages. In a sum the newest of t gradients weighs 1 / t."""
         gram_ema = self.ema2 if self.gram_ema is None else self.gram_ema
-        is_sum = self.accumulation == "sum"
+        is_sum = gram_ema == 0
         return {
             "gram_ema": 1 / t if is_sum else gram_ema,
             "correction1": 1 / total_weight(self.ema1, t),

@@ -539,7 +539,6 @@ class Shampoo(ScheduledOptimizer):
         ema1: float = ...,
         ema2: float = ...,
         gram_ema: float | None = ...,
-        accumulation: Literal["average", "sum"] = ...,
         grafting: Literal["adam", "rmsprop", "none"] = ...,
         power: float | None = ...,
         sides: Literal["both", "short"] = ...,

@@ -23,7 +23,7 @@ def test_sums_equal_pytorch_optimizer():
     rows = random_rows(13, 36)
     settings = {"lr": 1e-2, "weight_decay": 0.1}
 
-    mine = run_rows(lambda p: Shampoo(p, **ALONE | settings, accumulation="sum", eps=1e-6), rows, (6, 6))
+    mine = run_rows(lambda p: Shampoo(p, **ALONE | settings, gram_ema=0.0, eps=1e-6), rows, (6, 6))
     theirs = run_rows(
         lambda p: package.Shampoo(p, momentum=0.0, weight_decouple=True, matrix_eps=1e-6, **settings), rows, (6, 6)
     )
@@ -35,7 +35,7 @@ def test_sums_equal_pytorch_optimizer():
 def test_sums_of_diagonal_gradients_are_adagrad(shape):
     """L^-1/4 g R^-1/4 = g / sqrt(sum of g^2) on the diagonal, and the pseudo-inverse leaves the rest alone."""
     ours, theirs = (torch.nn.Parameter(torch.ones(shape, dtype=torch.float64)) for _ in range(2))
-    one = Shampoo([ours], lr=0.1, accumulation="sum", eps=0.0, **ALONE)
+    one = Shampoo([ours], lr=0.1, gram_ema=0.0, eps=0.0, **ALONE)
     other = torch.optim.Adagrad([theirs], lr=0.1, eps=0.0, initial_accumulator_value=1e-300)
     for row in random_rows(9, shape[0]):
         ours.grad = torch.diag(torch.from_numpy(row))
@@ -66,7 +66,7 @@ def check_against(settings, theirs, *, shape=(4, 4), steps=10):
     ("settings", "theirs"),
     [
         ({"grafting": "none"}, {}),
-        ({"grafting": "none", "accumulation": "sum"}, {"shampoo_beta": None}),
+        ({"grafting": "none", "gram_ema": 0.0}, {"shampoo_beta": None}),
         ({"power": 0.5}, {"graft": 1e-8, "power": 0.5}),
         ({"gram_ema": 0.3, "graft_eps": 1e-2}, {"graft": 1e-2, "shampoo_beta": 0.7}),
     ],
@@ -162,8 +162,8 @@ def test_inverse_powers_by_hand():
     [
         ({"grafting": "sgd"}, r"grafting.*'adam', 'rmsprop', 'none'"),
         ({"sides": "rows"}, r"sides.*'both', 'short'"),
-        ({"accumulation": "sum", "gram_ema": 0.1}, r"gram_ema must be None with accumulation=\"sum\", got 0\.1"),
-        ({"accumulation": "sum", "state_dtype": "bfloat16"}, r"state_dtype 'bfloat16' cannot keep"),
+        ({"gram_ema": -0.1}, r"gram_ema must lie in \[0, 1\], got -0\.1"),
+        ({"gram_ema": 0.0, "state_dtype": "bfloat16"}, r"state_dtype 'bfloat16' cannot keep"),
     ],
 )
 def test_what_it_cannot_take_is_refused(settings, message):

@@ -17,7 +17,7 @@ RATE_OF_SPLUS = 12.5
 def beside_adamw(
     build: Callable[..., Spec], *, rest_ratio: float = 1, **settings: Any
 ) -> Callable[[float, int, float], Optimizers]:
-    """Return a setup: an optimizer of matrices with AdamW's decay, and AdamW at 1 / rest_ratio of its rate beside it."""
+    """Return a setup: an optimizer of matrices with AdamW's decay, and AdamW at its rate / rest_ratio beside it."""
     return lambda lr, steps, kappa: Optimizers(build(lr=lr, **plain(steps), **settings), adamw(lr / rest_ratio, steps))
 
 
