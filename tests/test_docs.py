@@ -18,6 +18,7 @@ from logclock.models import ModelConfig
 from logclock.optim import ScheduledOptimizer
 from logclock.recipes import RECIPES
 from logclock.rules import Apply, Spec, Wrapper
+from logclock.rules.state import SIDES
 from logclock.schedules import AdaptiveWarmupPlan, LrSchedule, Schedule
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +108,9 @@ def test_every_option_is_described_with_its_equation():
 def test_the_derived_memory_is_that_of_the_state(derived, name):
     param = torch.nn.Parameter(torch.zeros(10, 10))
     param.grad = torch.ones(10, 10)
-    optimizer = ScheduledOptimizer([param], name)
+    shapes = [state.shape for state in Spec.family.get(name)().rule.states.values() if not isinstance(state.shape, str)]
+    ranks = {side: 1 for shape in shapes for side in shape if side not in SIDES}  # thin beside a side of 10
+    optimizer = ScheduledOptimizer([param], name, **ranks)
     optimizer.step()
 
     text = derived.memory(Spec.family.get(name))

@@ -6,6 +6,8 @@ from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adan import AdanSpec as AdanSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec
+from logclock.algorithms.aro import AroSpec as AroSpec
+from logclock.algorithms.cosmos import CosmosSpec as CosmosSpec
 from logclock.algorithms.dana import DanaSpec as DanaSpec
 from logclock.algorithms.dana_mk4 import DanaMk4Spec as DanaMk4Spec
 from logclock.algorithms.dana_star import DanaStarSpec as DanaStarSpec
@@ -14,6 +16,8 @@ from logclock.algorithms.diffgrad import DiffgradSpec as DiffgradSpec
 from logclock.algorithms.dualadam import DualadamSpec as DualadamSpec
 from logclock.algorithms.exadam import ExadamSpec as ExadamSpec
 from logclock.algorithms.invadam import InvadamSpec as InvadamSpec
+from logclock.algorithms.kl_shampoo import KlShampooSpec as KlShampooSpec
+from logclock.algorithms.kl_soap import KlSoapSpec as KlSoapSpec
 from logclock.algorithms.laprop import LapropSpec as LapropSpec
 from logclock.algorithms.lion import LionSpec as LionSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec
@@ -22,9 +26,11 @@ from logclock.algorithms.normsgd import NormsgdSpec as NormsgdSpec
 from logclock.algorithms.scaled_adam import ScaledAdamSpec as ScaledAdamSpec
 from logclock.algorithms.sgd import SgdSpec as SgdSpec
 from logclock.algorithms.sgdp import SgdpSpec as SgdpSpec
+from logclock.algorithms.shampoo import ShampooSpec as ShampooSpec
 from logclock.algorithms.signum import SignumSpec as SignumSpec
 from logclock.algorithms.simplified_ademamix import SimplifiedAdemamixSpec as SimplifiedAdemamixSpec
 from logclock.algorithms.soap import SoapSpec as SoapSpec
+from logclock.algorithms.splus import SplusSpec as SplusSpec
 from logclock.algorithms.stable_adamw import StableAdamwSpec as StableAdamwSpec
 
 __all__ = ["ENTRY_POINTS"]

@@ -1,6 +1,7 @@
 """How do rules and schedules become a torch.optim.Optimizer that resumes, checkpoints and shards like torch's own?"""
 
 import contextlib
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -174,8 +175,8 @@ class ScheduledOptimizer(Optimizer):
             if group["backend"] not in ("auto", *backends.BACKENDS):  # of another version; it belongs to the process
                 group["backend"] = "auto"
             spec = self.spec(group)
-            for key in ("apply", "wrappers"):  # groups written before there were such fields
-                group.setdefault(key, to_dict(getattr(spec, key)))
+            for key in group_keys(group["algorithm"]) - group.keys():  # written before there were such fields
+                group[key] = to_dict(getattr(spec, key))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` takes: plain data and tensors.
@@ -319,18 +320,37 @@ class ScheduledOptimizer(Optimizer):
         if self._skips():
             return
         first = 0
+        turns = self._turns()
         with _without_autocast():
             for group in self.param_groups:
-                self._update_group(group, first)
+                self._update_group(group, first, turns)
                 first += len(group["params"])
 
-    def _update_group(self, group: dict[str, Any], first: int) -> None:
+    def _turns(self) -> dict[torch.Tensor, int]:
+        """Return the turns of the parameters that take turns, from nothing but how groups and shapes were declared.
+
+        They go round, through group after group and in a group through shape after shape: a step has equally many of
+        every shape, and a group that is added later changes no turn.
+        """
+        turns: dict[torch.Tensor, int] = {}
+        for group in self.param_groups:
+            num_turns = self.spec(group).num_turns
+            if num_turns == 1:
+                continue
+            by_shape: dict[torch.Size, list[torch.Tensor]] = {}
+            for param in group["params"]:
+                by_shape.setdefault(param.shape, []).append(param)
+            for param in itertools.chain.from_iterable(by_shape.values()):
+                turns[param] = len(turns) % num_turns
+        return turns
+
+    def _update_group(self, group: dict[str, Any], first: int, turns: dict[torch.Tensor, int]) -> None:
         spec = self.spec(group)
         rule = spec.rule
         stochastic = _stochastic_states(group["state_dtype"], rule)
         numbers = {param: first + i for i, param in enumerate(group["params"])} if stochastic else {}
-        for t, params in self._by_next_step(group, rule).items():
-            scalars = spec.scalars(t, _host_number(group["lr"]))
+        for t, turn, params in self._by_due(group, spec, turns):
+            scalars = spec.scalars(t, _host_number(group["lr"]), turn=turn)
             for (device, _, _), members in _by_kind(params).items():
                 states = [[self.state[p][name] for p in members] for name in rule.state_names]
                 rounding = None
@@ -421,6 +441,23 @@ class ScheduledOptimizer(Optimizer):
                 continue  # a host that asks for the state before the first update makes exactly this step
             by_time.setdefault(state["step"].item() + 1, []).append(param)
         return by_time
+
+    def _by_due(
+        self, group: dict[str, Any], spec: Spec, turns: dict[torch.Tensor, int]
+    ) -> Iterator[tuple[float, int, list[torch.Tensor]]]:
+        """Yield parameters with the same scalars: their t, and a turn at which the same is due as at theirs.
+
+        What is due at other turns than this step's is the same, so there are two sets at most, and not one per turn.
+        """
+        for t, params in self._by_next_step(group, spec.rule).items():
+            if spec.num_turns == 1:
+                yield t, 0, params
+                continue
+            alike: dict[tuple[Any, ...], list[torch.Tensor]] = {}
+            for param in params:
+                alike.setdefault(tuple(spec.due(t, turns.get(param, 0)).items()), []).append(param)
+            for members in alike.values():
+                yield t, turns.get(members[0], 0), members
 
     @contextlib.contextmanager
     def evaluated(self) -> Iterator[None]:

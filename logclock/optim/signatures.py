@@ -14,6 +14,7 @@ from logclock.config.bounds import bounds_of
 from logclock.config.field_docs import field_docs
 from logclock.optim.completion import BETAS, SETTINGS
 from logclock.rules import Spec, State
+from logclock.rules.state import SIDES
 from logclock.schedules import Schedule
 
 __all__ = [
@@ -164,5 +165,8 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
 
 
 def state_bytes_per_element(states: Mapping[str, State]) -> int:
-    """Return the bytes of float32 state per element of a square matrix; numbers and vectors do not count."""
-    return 4 * sum(state.shape == "param" or len(state.shape) == 2 for state in states.values())
+    """Return the bytes of float32 state per element of a large square matrix, where numbers and thin states vanish."""
+    return 4 * sum(
+        state.shape == "param" or (len(state.shape) == 2 and set(state.shape) <= set(SIDES))
+        for state in states.values()
+    )

@@ -2,11 +2,30 @@
 
 import functools
 import logging
+import math
 import time
+from typing import NamedTuple
 
 import torch
 
-__all__ = ["JORDAN", "eigenvectors", "fastest_dtype", "newton_schulz", "refreshed_basis", "rotate"]
+__all__ = [
+    "JORDAN",
+    "Factor",
+    "adam_in_basis",
+    "averaged_gram",
+    "divided_by_roots",
+    "eigenvectors",
+    "fastest_dtype",
+    "inverse_power",
+    "kl_averaged",
+    "newton_schulz",
+    "refreshed_basis",
+    "renewed",
+    "renewed_basis",
+    "reordered",
+    "rotate",
+    "started",
+]
 
 JORDAN = (3.4445, -4.7750, 2.0315)
 """Of the quintic x -> a x + b x^3 + c x^5: steep at 0, so that five steps lift 0.01 to 0.7, at the price of never
@@ -73,21 +92,154 @@ def rotate(matrices: torch.Tensor, row_basis: torch.Tensor, col_basis: torch.Ten
     return matrices @ col_basis if col_basis.numel() else matrices
 
 
+def averaged_gram(gram: torch.Tensor, matrices: torch.Tensor, ema: float) -> torch.Tensor:
+    """Return the average of M M^T after a new M; one that is empty stays so."""
+    return gram + ema * (matrices @ matrices.mT - gram) if gram.numel() else gram
+
+
+def adam_in_basis(
+    grad: torch.Tensor,
+    exp_avg: torch.Tensor,
+    exp_avg_sq: torch.Tensor,
+    row_basis: torch.Tensor,
+    col_basis: torch.Tensor,
+    *,
+    ema1: float,
+    ema2: float,
+    correction: float,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return Adam's update with squares averaged in a basis, the average in weight space, and that of the squares."""
+    exp_avg = exp_avg + ema1 * (grad - exp_avg)
+    rotated = rotate(grad, row_basis, col_basis)
+    exp_avg_sq = exp_avg_sq + ema2 * (rotated * rotated - exp_avg_sq)
+    direction = rotate(exp_avg, row_basis, col_basis) / (exp_avg_sq.sqrt() + eps)
+    return correction * rotate(direction, row_basis.mT, col_basis.mT), exp_avg, exp_avg_sq
+
+
+def _eigh(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues and eigenvectors, the largest first; NaN for a matrix that is not finite.
+
+    Such a matrix has none, and a diverged run must show as one.
+    """
+    finite = gram.isfinite().flatten(1).all(dim=1)[:, None, None]
+    values, vectors = torch.linalg.eigh(torch.where(finite, gram, 0.0))
+    return torch.where(finite[..., 0], values.flip(-1), torch.nan), torch.where(finite, vectors.flip(-1), torch.nan)
+
+
 def eigenvectors(gram: torch.Tensor) -> torch.Tensor:
     """Return the eigenvectors of symmetric matrices in columns, those of the largest eigenvalues first.
 
     A matrix that is not finite has none: its columns are NaN, so that a diverged run shows as one.
     """
+    return _eigh(gram)[1] if gram.numel() else gram
+
+
+def inverse_power(gram: torch.Tensor, exponent: float, eps: float) -> torch.Tensor:
+    """Return (A + eps)^-exponent of positive semidefinite matrices, NaN for one that is not finite.
+
+    Rounding makes small eigenvalues negative; they count as 0. With `eps` = 0 it is the power of the pseudo-inverse:
+    what is 0 up to the rounding of the largest eigenvalue stays 0.
+    """
     if not gram.numel():
         return gram
-    finite = gram.isfinite().flatten(1).all(dim=1)[:, None, None]
-    vectors = torch.linalg.eigh(torch.where(finite, gram, 0.0)).eigenvectors.flip(-1)
-    return torch.where(finite, vectors, torch.nan)
+    values, vectors = _eigh(gram)
+    damped = values.clamp(min=0) + eps
+    if eps == 0:
+        floor = values[..., :1] * gram.shape[-1] * torch.finfo(gram.dtype).eps
+        powers = torch.where(damped > floor, damped, torch.inf) ** -exponent
+        powers = torch.where(values.isnan(), values, powers)
+    else:
+        powers = damped**-exponent
+    return (vectors * powers[..., None, :]) @ vectors.mT
+
+
+def spectrum(gram: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """Return the diagonal of Q^T A Q: eigenvalues as a basis sees them."""
+    return torch.einsum("...ij,...ij->...j", basis, gram @ basis)
 
 
 def refreshed_basis(gram: torch.Tensor, basis: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the basis after one power iteration, and how its columns were sorted before it."""
-    estimates = torch.einsum("...ij,...ij->...j", basis, gram @ basis)  # the diagonal of Q^T A Q
-    order = estimates.argsort(dim=-1, descending=True)
+    order = spectrum(gram, basis).argsort(dim=-1, descending=True)
     basis = basis.gather(-1, order[..., None, :].expand_as(basis))
     return torch.linalg.qr(gram @ basis).Q, order
+
+
+def renewed_basis(
+    gram: torch.Tensor, basis: torch.Tensor, *, is_first: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the first basis, or the next one and how the columns were sorted for it; an empty one stays."""
+    if not gram.numel():
+        return basis, None
+    return (eigenvectors(gram), None) if is_first else refreshed_basis(gram, basis)
+
+
+def reordered(matrices: torch.Tensor, order: torch.Tensor | None, *, dim: int) -> torch.Tensor:
+    """Return matrices with their rows (`dim` -2) or columns (-1) sorted as the vectors of a basis were."""
+    if order is None:
+        return matrices
+    index = order[..., :, None] if dim == -2 else order[..., None, :]
+    return matrices.gather(dim, index.expand_as(matrices))
+
+
+class Factor(NamedTuple):
+    """One of the two Kronecker factors by which KL-Shampoo models the squares of gradients, for stacks of matrices.
+
+    Args:
+        gram: A, an average of gradients times their transposes, whitened by the other factor, `(n, side, side)`.
+        basis: Q, orthonormal columns.
+        eigenvalues: The diagonal of Q^T A Q when the basis was made, `(n, side)`.
+    """
+
+    gram: torch.Tensor
+    basis: torch.Tensor
+    eigenvalues: torch.Tensor
+
+
+def started(factor: Factor, grad: torch.Tensor) -> Factor:
+    """Return a factor, rms(G) times the identity as long as no gradient but zeros has come.
+
+    With it the product of both factors is a square of gradients from the first one on, whatever their size.
+    """
+    if not factor.gram.numel():
+        return factor
+    rms = grad.contiguous().square().mean(dim=(-2, -1)).sqrt()[:, None]  # sums run in the order of the memory
+    is_new = (factor.eigenvalues == 0).all(dim=-1, keepdim=True)
+    identity = torch.eye(factor.gram.shape[-1], dtype=factor.gram.dtype, device=factor.gram.device)
+    gram = torch.where(is_new[..., None], rms[..., None] * identity, factor.gram)
+    return Factor(gram, factor.basis, torch.where(is_new, rms, factor.eigenvalues))
+
+
+def kl_averaged(
+    rows: Factor, cols: Factor, grad: torch.Tensor, *, ema: float, eps: float, is_first: bool
+) -> tuple[Factor, Factor]:
+    """Return the factors L and R after a gradient: averages of G R^-1 G^T / cols and G^T L^-1 G / rows."""
+    row_gram = averaged_gram(rows.gram, _whitened(grad, cols, eps, is_first=is_first), ema)
+    col_gram = averaged_gram(cols.gram, _whitened(grad.mT, rows, eps, is_first=is_first), ema)
+    return rows._replace(gram=row_gram), cols._replace(gram=col_gram)
+
+
+def _whitened(matrices: torch.Tensor, factor: Factor, eps: float, *, is_first: bool) -> torch.Tensor:
+    """Return X with X X^T = M A^-1 M^T / cols; a factor that is empty is the identity."""
+    num_cols = matrices.shape[-1]
+    if factor.gram.numel():
+        matrices = matrices if is_first else matrices @ factor.basis  # the first time there is none, nor a need
+        matrices = matrices * factor.eigenvalues.clamp(min=eps).rsqrt()[..., None, :]
+    return matrices / math.sqrt(num_cols)
+
+
+def renewed(factor: Factor, *, is_first: bool) -> tuple[Factor, torch.Tensor | None]:
+    """Return a factor with its next basis and the eigenvalues there, and how the columns were sorted for it."""
+    basis, order = renewed_basis(factor.gram, factor.basis, is_first=is_first)
+    return Factor(factor.gram, basis, spectrum(factor.gram, basis)), order
+
+
+def divided_by_roots(matrices: torch.Tensor, rows: Factor, cols: Factor, eps: float) -> torch.Tensor:
+    """Return Q_L [Q_L^T M Q_R / sqrt(max(lambda_L, eps) max(lambda_R, eps)^T)] Q_R^T = L^-1/2 M R^-1/2."""
+    rotated = rotate(matrices, rows.basis, cols.basis)
+    if rows.eigenvalues.numel():
+        rotated = rotated * rows.eigenvalues.clamp(min=eps).rsqrt()[..., :, None]
+    if cols.eigenvalues.numel():
+        rotated = rotated * cols.eigenvalues.clamp(min=eps).rsqrt()[..., None, :]
+    return rotate(rotated, rows.basis.mT, cols.basis.mT)

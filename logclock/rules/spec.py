@@ -10,7 +10,7 @@ from logclock.config import Registry, from_dict
 from logclock.config.bounds import check_bounds
 from logclock.rules.apply import Apply, Decay
 from logclock.rules.options import Option, scalars_by_name, statics_of
-from logclock.rules.rule import SHARED_SCALARS, Rule, Step
+from logclock.rules.rule import Rule, Step
 from logclock.rules.slots import NonNegativeSlot, PeakLr, Slot
 from logclock.rules.stage import Stage
 from logclock.rules.state import State
@@ -93,6 +93,15 @@ class Spec(ABC):
         """Return the direction's scalars of update t that are not fields, or not the field as it stands."""
         return {}
 
+    @property
+    def num_turns(self) -> int:
+        """How many sets the parameters are divided into, that take turns with work which few updates need."""
+        return 1
+
+    def due(self, t: float, turn: int) -> dict[str, Any]:
+        """Return those of the direction's scalars of update t that are other ones for parameters of another turn."""
+        return {}
+
     def makes_update(self, t: float) -> bool:
         """Return whether call t (1 at the first) moves the parameter; a call that does not only fills states."""
         return True
@@ -102,7 +111,7 @@ class Spec(ABC):
         """The stages in order: on the gradient, direction, wrappers of the update, apply, wrappers of the move."""
         return _rule_of(self)
 
-    def scalars(self, t: float, lr: Any = None) -> dict[str, Any]:
+    def scalars(self, t: float, lr: Any = None, *, turn: int = 0) -> dict[str, Any]:
         """Return the rule's scalars for update t (1 at the first).
 
         With gamma the learning rate lr s(t), lambda the weight decay and d the fraction that it removes, s(t) lambda
@@ -114,6 +123,7 @@ class Spec(ABC):
         Args:
             t: Update count.
             lr: The current learning rate if something outside schedules it (a number or a 0-d tensor); None: the peak.
+            turn: Of the parameter, from 0 to `num_turns` - 1.
         """
         rate = (self.lr if lr is None else lr) * value_at(self.lr_schedule, t)
         weight_decay = value_at(self.weight_decay, t)
@@ -135,7 +145,8 @@ class Spec(ABC):
             "lr_multiplier": rate / self.lr,
             "t": float(t),
         }
-        own = [name for stage in self.direction for name in stage.scalar_names if name not in SHARED_SCALARS]
+        found |= self.due(t, turn)
+        own = [name for stage in self.direction for name in stage.scalar_names if name not in found]
         found |= scalars_by_name(self, own, t)
         for option in self._options():
             found |= {f"{option.name}.{name}": value for name, value in option.scalars(t).items()}
@@ -144,7 +155,7 @@ class Spec(ABC):
     def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the state `name` of a parameter of this shape."""
         state = self.rule.states[name]
-        found = state.shape_for(tuple(shape))
+        found = state.shape_for(tuple(shape), self)
         longest = None if state.empty_above is None else getattr(self, state.empty_above)
         return found if longest is None or max(found, default=0) <= longest else (0,) * len(found)
 

@@ -1,11 +1,12 @@
 """What does a rule remember, and in which precision may it be kept?"""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
-__all__ = ["State"]
+__all__ = ["SIDES", "State"]
 
-Side = Literal["rows", "cols"]
+SIDES = ("rows", "cols", "short", "long")
+"""Sides of a matrix that a state may have; any other name is a field of the spec, such as a rank."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +15,8 @@ class State:
 
     Args:
         shape: "param" for the parameter's own shape; "number" for one number per parameter; else sides of a matrix,
-            e.g. ("rows", "rows").
+            e.g. ("rows", "rows"), of `SIDES` or named by a field of the spec that is a whole number, e.g. ("cols",
+            "rank"), which stands for at most the shorter side.
         init: "zeros", "param" for a copy of the parameter, or a number.
         weight: Name of the scalar that is the weight of the newest sample, if the state is an average. A format that
             rounds such small changes away is refused.
@@ -23,7 +25,7 @@ class State:
         empty_above: Name of a field of the spec: the state is 0 x 0 if a side of it would be longer than that.
     """
 
-    shape: Literal["param", "number"] | tuple[Side, ...] = "param"
+    shape: Literal["param", "number"] | tuple[str, ...] = "param"
     init: Literal["zeros", "param"] | float = "zeros"
     weight: str | None = None
     keeps: Literal["any", "float32"] = "any"
@@ -35,11 +37,11 @@ class State:
         """Whether the state is one number per parameter."""
         return self.shape == "number"
 
-    def shape_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's."""
+    def shape_for(self, shape: tuple[int, ...], spec: Any = None) -> tuple[int, ...]:
+        """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's or a spec's."""
         if self.shape == "param":
             return tuple(shape)
         if self.shape == "number":
             return ()
-        sides = {"rows": shape[0], "cols": shape[1]}
-        return tuple(sides[side] for side in self.shape)
+        sides = dict(zip(SIDES, (shape[0], shape[1], min(shape), max(shape)), strict=True))
+        return tuple(sides[side] if side in sides else min(getattr(spec, side), min(shape)) for side in self.shape)

@@ -28,6 +28,7 @@ class Case:
         drifts: States that are not zero where no gradient ever was.
         decay_at_rest: Share of the decay that acts on a tensor of a shape whose gradient is zero.
         runs_away: Whether steps grow faster than gradients, so that no useful rate holds where walls are steep.
+        free_signs: States of which the equations leave the signs of columns open, eigenvectors.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
     """
 
@@ -41,6 +42,7 @@ class Case:
     drifts: tuple[str, ...] = ()
     decay_at_rest: Callable = lambda shape: 1.0
     runs_away: bool = False
+    free_signs: tuple[str, ...] = ()
     descent_lr: float = 2e-2
 
     @property

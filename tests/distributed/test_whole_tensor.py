@@ -16,6 +16,11 @@ def test_sharded_matrices_equal_whole_ones_bitwise(pair, rule, backend):
         assert_same(result["spread"], result["plain"])
 
 
+def test_sharded_matrices_take_the_turns_of_whole_ones(pair):
+    for result in pair.run(steps_on_shards, "soap", "foreach", {"spread_refreshes": True, "refresh_interval": 2}):
+        assert_same(result["spread"], result["plain"])
+
+
 @pytest.mark.parametrize("rule", WHOLE_TENSOR)
 def test_a_sharded_run_of_two_algorithms_resumes_bitwise(pair, rule, tmp_path):
     ranks = pair.run(resume_of_two_algorithms, rule, str(tmp_path))

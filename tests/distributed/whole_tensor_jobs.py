@@ -15,7 +15,7 @@ def normal(shape, seed):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def steps_on_shards(rank, name, backend):
+def steps_on_shards(rank, name, backend, changes=None):
     """Return five steps on matrices placed in every way beside those on plain ones; one gradient is a partial sum."""
     mesh = init_device_mesh("cpu", (2,))
     plain = [nn.Parameter(normal((5, 3), i)) for i in range(len(PLACEMENTS))]
@@ -23,7 +23,8 @@ def steps_on_shards(rank, name, backend):
         nn.Parameter(distribute_tensor(param.detach().clone(), mesh, [placement]))
         for param, placement in zip(plain, PLACEMENTS, strict=True)
     ]
-    settings = {"lr": torch.tensor(1e-2), "weight_decay": WEIGHT_DECAY, "backend": backend, **CASES[name].settings}
+    settings = {"lr": torch.tensor(1e-2), "weight_decay": WEIGHT_DECAY, "backend": backend}
+    settings |= {**CASES[name].settings, **(changes or {})}
     ours, reference = CASES[name].build(spread, **settings), CASES[name].build(plain, **settings)
     for step in range(5):
         grads = [normal((5, 3), 1000 * step + i).mul(8).round() for i in range(len(PLACEMENTS))]

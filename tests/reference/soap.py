@@ -18,7 +18,7 @@ def refreshed(gram, basis):
     return np.linalg.qr(gram @ basis[:, order])[0], order
 
 
-def soap(theta, grads, *, lr, decay, beta1, beta2, shampoo_beta, eps, interval):
+def soap(theta, grads, *, lr, decay, beta1, beta2, shampoo_beta, eps, interval, turn=0):
     left, right = np.zeros((theta.shape[0],) * 2), np.zeros((theta.shape[1],) * 2)
     rotated_avg, squares = np.zeros_like(theta), np.zeros_like(theta)
     for t, g in enumerate(grads, start=1):
@@ -34,7 +34,7 @@ def soap(theta, grads, *, lr, decay, beta1, beta2, shampoo_beta, eps, interval):
         right = shampoo_beta * right + (1 - shampoo_beta) * g.T @ g
         if k == 0:
             q_left, q_right = descending_eigenvectors(left), descending_eigenvectors(right)
-        elif k % interval == 0:
+        elif (k + turn) % interval == 0:
             weights = q_left @ rotated_avg @ q_right.T
             q_left, row_order = refreshed(left, q_left)
             q_right, col_order = refreshed(right, q_right)

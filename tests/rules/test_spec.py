@@ -16,6 +16,8 @@ from logclock.algorithms import (
     AdanaSpec,
     AdanSpec,
     AdemamixSpec,
+    AroSpec,
+    CosmosSpec,
     DanaMk4Spec,
     DanaSpec,
     DanaStarMk4Spec,
@@ -24,6 +26,8 @@ from logclock.algorithms import (
     DualadamSpec,
     ExadamSpec,
     InvadamSpec,
+    KlShampooSpec,
+    KlSoapSpec,
     LapropSpec,
     LionSpec,
     MuonSpec,
@@ -32,10 +36,12 @@ from logclock.algorithms import (
     ScaledAdamSpec,
     SgdpSpec,
     SgdSpec,
+    ShampooSpec,
     SignumSpec,
     SimplifiedAdemamixSpec,
     SoapSpec,
     StableAdamwSpec,
+    SplusSpec,
 )
 from logclock.config import from_dict, to_dict
 from logclock.config.field_docs import field_docs
@@ -75,6 +81,7 @@ GAIN = {"gain": LinearRamp(start=0.0, end=8.0, steps=1e4), "gain_offset": 0.5}
 UNCORRECTED = EMAS | {"ema2": 0.01, "bias_correction": False}
 CONSTANT = {"ema1": 0.2, "ema2": 0.05, "eps": 1e-6}
 PROJECTION = {"nesterov": True, "cosine_bound": 0.5, "decay_ratio": 0.5, "eps": 1e-6}
+REFRESHED = {"refresh_interval": 3, "max_basis_size": 64, "spread_refreshes": True}
 ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
 
 # One spec of each registered name, with every field away from its default.
@@ -131,8 +138,49 @@ CASES = {
         ema2=0.01,
         gram_ema=EMAS["ema1"],
         eps=1e-6,
-        refresh_interval=3,
-        max_basis_size=64,
+        **REFRESHED,
+    ),
+    "splus": SplusSpec(
+        **SHARED | {"decay_coupling": "independent", "decay_order": "before"},
+        ema1=EMAS["ema1"],
+        gram_ema=0.01,
+        **REFRESHED,
+    ),
+    "kl-soap": KlSoapSpec(
+        **SHARED | {"decay_coupling": "independent"}, ema1=0.2, ema2=0.01, gram_ema=EMAS["ema1"], eps=1e-6, **REFRESHED
+    ),
+    "kl-shampoo": KlShampooSpec(
+        **SHARED | {"decay_coupling": "independent"}, ema1=0.2, gram_ema=EMAS["ema1"], eps=1e-6, **REFRESHED
+    ),
+    "shampoo": ShampooSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        ema1=0.2,
+        ema2=0.01,
+        gram_ema=0.0,
+        grafting="rmsprop",
+        power=0.5,
+        sides="short",
+        eps=1e-6,
+        graft_eps=1e-6,
+        **REFRESHED,
+    ),
+    "cosmos": CosmosSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        ema1=0.2,
+        ema2=0.01,
+        nesterov=False,
+        rank=3,
+        share=0.5,
+        update_rms=0.2,
+        num_iterations=6,
+        eps=1e-6,
+    ),
+    "aro": AroSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        ema1=EMAS["ema1"],
+        base="sign",
+        num_rounds=3,
+        update_rms=0.1,
     ),
     "exadam": ExadamSpec(**CONSTANT, **SHARED | {"decay_coupling": "independent"}),
     "adabelief": AdabeliefSpec(**CONSTANT, rectify=True, **SHARED | {"decay_coupling": "independent"}),
@@ -338,7 +386,7 @@ BAD_VALUES = [
     ({"lr": 0.0}, r"lr must be > 0, got 0\.0\. It is the peak; freeze parameters with requires_grad_\(False\)"),
     ({"lr": -1.0}, r"lr must be > 0, got -1\.0"),
     ({"lr": math.nan}, "lr must be > 0, got nan"),
-    ({"eps": -1e-8}, "eps must be >= 0, got -1e-08"),
+    ({"eps": -1e-8}, "eps must be >=? 0, got -1e-08"),
     ({"weight_decay": -0.1}, r"weight_decay must be >= 0, got -0\.1"),
     ({"ema1": 0.0}, r"ema1 must lie in \(0, 1\], got 0\.0\. It is 1 - beta, the weight of the new sample\."),
     ({"ema2": 1.5}, r"ema2 must lie in \(0, 1\], got 1\.5\. It is 1 - beta"),

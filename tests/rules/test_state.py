@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -14,12 +16,15 @@ from logclock.rules import State
         (("cols",), (4,)),
         (("rows", "rows"), (6, 6)),
         (("cols", "rows"), (4, 6)),
+        (("short", "long"), (4, 6)),
+        (("cols", "rank"), (4, 3)),
+        (("rows", "many"), (6, 4)),  # at most the shorter side
     ],
 )
 def test_shapes_of_a_state_by_hand(declared, expected):
     state = State(shape=declared)
 
-    assert state.shape_for((6, 4)) == expected
+    assert state.shape_for((6, 4), SimpleNamespace(rank=3, many=64)) == expected
     assert state.is_number == (declared == "number")
 
 

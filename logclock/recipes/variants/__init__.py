@@ -7,8 +7,11 @@ from logclock.recipes.variants.adam_family import ADAM_FAMILY
 from logclock.recipes.variants.baselines import BASELINES
 from logclock.recipes.variants.log_time import LOG_TIME
 from logclock.recipes.variants.matrices import MATRICES
+from logclock.recipes.variants.preconditioned import PRECONDITIONED
 from logclock.recipes.variants.variant import VARIANTS, Rate, Variant, get_variant
 
 __all__ = ["VARIANTS", "Rate", "Variant", "get_variant"]
 
-VARIANTS.update({variant.name: variant for variant in (*BASELINES, *LOG_TIME, *MATRICES, *ADAM_FAMILY)})
+_KINDS = (BASELINES, ADAM_FAMILY, LOG_TIME, MATRICES, PRECONDITIONED)
+
+VARIANTS.update({variant.name: variant for variants in _KINDS for variant in variants})
