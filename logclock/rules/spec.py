@@ -137,7 +137,7 @@ class Spec(ABC):
     def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the state `name` of a parameter of this shape."""
         state = self.rule.states[name]
-        found = state.shape_for(tuple(shape))
+        found = state.shape_for(tuple(shape), getattr(self, "rank", None))
         longest = None if state.empty_above is None else getattr(self, state.empty_above)
         return found if longest is None or max(found, default=0) <= longest else (0,) * len(found)
 

@@ -20,12 +20,14 @@ class Case:
     Args:
         name: As the optimizer is registered.
         settings: Hyperparameters to test with, beside lr and weight decay.
-        reference: Float64 numpy run `(theta, grads, *, lr, decay) -> (theta, *states)` with lr, decay functions of t.
+        reference: Float64 numpy run `(theta, grads, *, lr, decay) -> (theta, *states)` with lr, decay functions of t,
+            and `position`, the number of the parameter, for a rule that draws random numbers.
         state_bytes: State per float32 parameter, or a function of the shape of a tensor.
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
         determines: For which shapes the equations leave nothing open.
         jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
+        fitted: States that are no average of gradients, which gradients of zero do not leave at 0.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     determines: Callable = lambda shape: True
     jumps: bool = False
     descent_lr: float = 2e-2
+    fitted: tuple = ()
 
     @property
     def build(self):
@@ -45,6 +48,14 @@ class Case:
     @property
     def is_elementwise(self):
         return Spec.family.get(self.name)().rule.is_elementwise
+
+    @property
+    def is_random(self):
+        return Spec.family.get(self.name)().rule.is_random
+
+    def placed(self, position):
+        """What its reference must know of the parameter at a position."""
+        return {"position": position} if self.is_random else {}
 
     @property
     def matrices_only(self):
