@@ -37,7 +37,7 @@ def test_the_factors_whiten_gradients_of_known_covariance():
     left = torch.diag(torch.tensor([4.0, 1.0, 0.25], dtype=DTYPE)) + 0.1
     right = torch.diag(torch.tensor([2.0, 1.0, 0.5, 1.0], dtype=DTYPE)) + 0.05
     param = torch.nn.Parameter(torch.zeros(3, 4, dtype=DTYPE))
-    optimizer = PSGDKron([param], lr=1e-9, ema1=1.0, fit_rate=0.05, clip_rms=1e30)
+    optimizer = PSGDKron([param], lr=1e-9, ema1=1.0, fit_rate=0.02, clip_rms=1e30)
 
     def sample():
         return left @ torch.randn(3, 4, generator=generator, dtype=DTYPE) @ right
