@@ -124,7 +124,7 @@ def assert_keeps_the_declared_state(build: type[Any], settings: Settings = None,
                 assert found == shape, (
                     f"{name} of a parameter of shape {tuple(param.shape)} has shape {found}, declared is {shape}."
                 )
-                first = _first_value(declared, weights[param]).to(state[name].dtype)
+                first = _first_value(declared, weights[param], shape).to(state[name].dtype)
                 assert bool((start[param][name] == first).all()), f"{name} does not start at {declared.init!r}."
                 kept = torch.promote_types(dtype, torch.float32)
                 if declared.is_number:
@@ -269,7 +269,8 @@ def assert_equals_reference(
     Args:
         build: The optimizer class.
         reference: `(theta, gradients, *, lr, decay) -> (theta, *states)` on float64 arrays: the start, the gradients of
-            all updates, and functions of t that return the learning rate and the fraction that decay removes.
+            all updates, and functions of t that return the learning rate and the fraction that decay removes. It gets
+            `position`, the number of the parameter, too if a stage draws random numbers.
         settings: Hyperparameters to test with; the reference must know them.
         shapes: Of the parameters.
         total_steps: Number of updates.
@@ -296,8 +297,9 @@ def assert_equals_reference(
         factor = lr(t) if spec.decay_coupling == "coupled" else schedule(t)
         return float(factor * value_at(spec.weight_decay, t))
 
-    for param, first, history in zip(params, start, gradients, strict=True):
-        expected = list(reference(first.numpy(), history, lr=lr, decay=decay))
+    for position, (param, first, history) in enumerate(zip(params, start, gradients, strict=True)):
+        placed = {"position": position} if spec.rule.is_random else {}
+        expected = list(reference(first.numpy(), history, lr=lr, decay=decay, **placed))
         ours = [param.detach(), *_states(optimizer, [param])]
         names = ["the parameter", *spec.rule.state_names]
         assert len(expected) == len(ours), (
@@ -361,10 +363,12 @@ def _step(optimizer: ScheduledOptimizer) -> None:
         optimizer.step()
 
 
-def _first_value(declared: State, param: torch.Tensor) -> torch.Tensor:
-    """Return what a state of a parameter starts at."""
+def _first_value(declared: State, param: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return what a state of a shape starts at."""
     if declared.init == "param":
         return param
+    if declared.init == "identity":
+        return torch.eye(*shape, dtype=torch.float64)
     return torch.tensor(0.0 if declared.init == "zeros" else declared.init, dtype=torch.float64)
 
 

@@ -134,6 +134,8 @@ def memory(spec: type[Spec]) -> str:
     declared: dict[str, State] = default_of(spec).rule.states
     has_sides = any(not isinstance(s.shape, str) for s in declared.values())
     of = " of a square matrix" if has_sides else ""
+    if any(state.has_rank for state in declared.values()):
+        of = " of an n x n matrix, with r the rank"
     sentence = f"{state_bytes_per_element(declared)} bytes per float32 parameter{of}, and `step`, a counter."
     return f"{sentence}\n\n{states(declared)}"
 
@@ -155,7 +157,7 @@ def all_optimizers() -> str:
                 f"[`{name}`]({name}.md)",
                 f"`{cls.class_name}`",
                 ", ".join(f"`{state}`" for state in declared),
-                str(state_bytes_per_element(declared)),
+                state_bytes_per_element(declared),
                 f"{spec.decay_coupling}, {spec.decay_order}",
                 "matrices" if cls.matrices_only else "any",
                 linked(cls.paper),

@@ -6,6 +6,8 @@ from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adan import AdanSpec as AdanSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec
+from logclock.algorithms.apollo import ApolloSpec as ApolloSpec
+from logclock.algorithms.apollo_mini import ApolloMiniSpec as ApolloMiniSpec
 from logclock.algorithms.aro import AroSpec as AroSpec
 from logclock.algorithms.cosmos import CosmosSpec as CosmosSpec
 from logclock.algorithms.dana import DanaSpec as DanaSpec
@@ -13,8 +15,10 @@ from logclock.algorithms.dana_mk4 import DanaMk4Spec as DanaMk4Spec
 from logclock.algorithms.dana_star import DanaStarSpec as DanaStarSpec
 from logclock.algorithms.dana_star_mk4 import DanaStarMk4Spec as DanaStarMk4Spec
 from logclock.algorithms.diffgrad import DiffgradSpec as DiffgradSpec
+from logclock.algorithms.dion2 import Dion2Spec as Dion2Spec
 from logclock.algorithms.dualadam import DualadamSpec as DualadamSpec
 from logclock.algorithms.exadam import ExadamSpec as ExadamSpec
+from logclock.algorithms.fira import FiraSpec as FiraSpec
 from logclock.algorithms.invadam import InvadamSpec as InvadamSpec
 from logclock.algorithms.kl_shampoo import KlShampooSpec as KlShampooSpec
 from logclock.algorithms.kl_soap import KlSoapSpec as KlSoapSpec
@@ -23,6 +27,7 @@ from logclock.algorithms.lion import LionSpec as LionSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec
 from logclock.algorithms.nadamw import NadamwSpec as NadamwSpec
 from logclock.algorithms.normsgd import NormsgdSpec as NormsgdSpec
+from logclock.algorithms.psgd_kron import PsgdKronSpec as PsgdKronSpec
 from logclock.algorithms.scaled_adam import ScaledAdamSpec as ScaledAdamSpec
 from logclock.algorithms.sgd import SgdSpec as SgdSpec
 from logclock.algorithms.sgdp import SgdpSpec as SgdpSpec

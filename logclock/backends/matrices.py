@@ -8,6 +8,7 @@ import torch
 from logclock.backends.operands import compute_dtype, is_sharded
 from logclock.backends.program import MatrixPart
 from logclock.backends.storage import Rounding, element_numbers, write
+from logclock.rules.random import Draws
 
 __all__ = ["STACK_BYTES", "run_matrices"]
 
@@ -34,16 +35,17 @@ def run_matrices(
         scalars: The rule's scalars.
         maximize: Whether the gradient is negated.
         largest_stack: How many tensors may be stacked; None: as many as `STACK_BYTES` hold.
-        rounding: What decides the bits of stochastic rounding.
+        rounding: What decides the bits of stochastic rounding, and what stages draw.
     """
-    keywords = {name: scalars[part.step.scalar_name(name)] for name in part.step.stage.scalar_names}
-    keywords |= dict(part.step.statics)
+    seed = 0 if rounding is None else rounding.seed
+    numbers = range(len(columns["param"])) if rounding is None else rounding.params
     for members in _stacks(columns, part.inputs, largest_stack):
         dtype = compute_dtype(columns["param"][members[0]])
         stacked = [_stack([_whole(columns[name][i]).to(dtype) for i in members]) for name in part.inputs]
         if maximize:
             stacked = [-x if name == "grad" else x for name, x in zip(part.inputs, stacked, strict=True)]
-        results = part.step.stage(*stacked, **keywords)
+        draws = Draws(seed, tuple(numbers[i] for i in members))
+        results = part.step.stage(*stacked, **part.step.keywords(scalars, draws))
         for name, result in zip(part.outputs, results, strict=True):
             keys = None
             if rounding is not None and name in rounding.states:

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["FORMATS", "Format", "Rounding", "element_numbers", "random_bits", "smallest_weight", "write"]
+from logclock.rules.random import keys_of, random_bits
+
+__all__ = ["FORMATS", "Format", "Rounding", "element_numbers", "smallest_weight", "write"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,8 @@ def smallest_weight(format: Format) -> float:
 class Rounding:
     """What decides the random bits of one update: nothing but its place, so that a resumed run repeats them.
 
+    Stages that draw do so with the same seed and the same numbers of parameters.
+
     Args:
         seed: Of the optimizer.
         step: The update count t.
@@ -59,8 +63,7 @@ class Rounding:
 
     def keys(self, param: int, state: str) -> tuple[int, int]:
         """Return the two keys of the bits for a state of the parameter at this position."""
-        number = _mixed(self.seed, self.step, self.params[param], *state.encode())
-        return number & 0xFFFFFFFF, number >> 32
+        return keys_of(self.seed, self.step, self.params[param], *state.encode())
 
 
 def write(
@@ -80,48 +83,8 @@ def write(
     assert elements is not None
     exact = values.float().contiguous()
     bits = exact.view(torch.int32)
-    rounded = (bits + random_bits(elements, keys)).bitwise_and_(-65536).view(torch.float32)
+    rounded = (bits + (random_bits(elements, keys) & 0xFFFF)).bitwise_and_(-65536).view(torch.float32)
     target.copy_(torch.where(exact.isfinite(), rounded, exact))
-
-
-def random_bits(elements: torch.Tensor, keys: tuple[int, int]) -> torch.Tensor:
-    """Return 16 random bits for each element, as int32 in [0, 65535]: a function of element number and keys alone.
-
-    Two rounds of a 32-bit integer hash with a key before each; the arithmetic wraps around, the shifts are logical.
-    """
-    low, high = (elements & 0xFFFFFFFF), elements >> 32
-    x = _signed(low) ^ _as_int32(keys[0])
-    x = _hashed(x) ^ _as_int32(keys[1]) ^ _signed(high)
-    return _hashed(x) & 0xFFFF
-
-
-def _hashed(x: torch.Tensor) -> torch.Tensor:
-    x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * 0x7FEB352D
-    x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _as_int32(0x846CA68B)
-    return x ^ ((x >> 16) & 0xFFFF)
-
-
-def _signed(x: torch.Tensor) -> torch.Tensor:
-    """Return the low 32 bits of int64 numbers as int32."""
-    return torch.where(x >= 2**31, x - 2**32, x).to(torch.int32)
-
-
-def _as_int32(x: int) -> int:
-    return x - 2**32 if x >= 2**31 else x
-
-
-def _mixed(*numbers: int) -> int:
-    """Return 64 bits that depend on all numbers (splitmix64 over the sequence)."""
-    mask = 2**64 - 1
-    state = 0
-    for number in numbers:
-        state = (state + (number & mask) + 0x9E3779B97F4A7C15) & mask
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
-        state ^= state >> 31
-    return state
 
 
 def element_numbers(tensor: Any) -> torch.Tensor:

@@ -612,6 +612,8 @@ def _memory(states: dict[str, Any], shape_of: Callable[[str], tuple[int, ...]]) 
     num_values = sum(math.prod(shape_of(name)) for name, state in states.items() if not state.is_number)
     depends_on_shape = any(len(state.shape) == 2 for state in states.values() if not isinstance(state.shape, str))
     of_what = " of a square matrix" if depends_on_shape else ""
+    if any(state.has_rank for state in states.values()):
+        of_what += f" with a side of {SIDE}"
     return f"state {round(4 * num_values / SIDE**2)} bytes per parameter{of_what}"
 
 

@@ -68,7 +68,8 @@ class ScheduledOptimizer(Optimizer):
         state_dtype: Storage format of the states, or a dict of formats by state; None: float32, or float64 for float64
             parameters. An average refuses a format that could not follow its target; `bfloat16_stochastic` rounds up
             or down at random and can.
-        rounding_seed: Seed of stochastic rounding; the bits depend on it, the parameter, its clock and the element.
+        rounding_seed: Seed of stochastic rounding and of whatever else an algorithm draws; the bits depend on it, the
+            parameter, its clock and the element.
         skip_nonfinite: What to do with a gradient that is not finite, of any parameter: `propagate` it as torch does,
             `skip` the whole step, or `raise`. Skipped steps are counted in `skipped_steps` of every group.
         **hyperparameters: Fields of the algorithm's spec, or `betas` and `beta3` for 1 - ema1, 1 - ema2, 1 - ema_slow;
@@ -288,6 +289,8 @@ class ScheduledOptimizer(Optimizer):
             value = torch.zeros(shape, dtype=dtype, device=param.device)
         if declared.init == "param":
             value.copy_(param.detach())
+        elif declared.init == "identity":
+            value.fill_diagonal_(1.0)
         elif declared.init != "zeros":
             value.fill_(declared.init)
         return value
@@ -348,13 +351,14 @@ class ScheduledOptimizer(Optimizer):
         spec = self.spec(group)
         rule = spec.rule
         stochastic = _stochastic_states(group["state_dtype"], rule)
-        numbers = {param: first + i for i, param in enumerate(group["params"])} if stochastic else {}
+        is_random = bool(stochastic) or rule.is_random
+        numbers = {param: first + i for i, param in enumerate(group["params"])} if is_random else {}
         for t, turn, params in self._by_due(group, spec, turns):
             scalars = spec.scalars(t, _host_number(group["lr"]), turn=turn)
             for (device, _, _), members in _by_kind(params).items():
                 states = [[self.state[p][name] for p in members] for name in rule.state_names]
                 rounding = None
-                if stochastic:
+                if is_random:
                     rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
                 run = backends.get(group["backend"], device, rule)
                 grads = [p.grad for p in members]

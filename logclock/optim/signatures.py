@@ -14,7 +14,6 @@ from logclock.config.bounds import bounds_of
 from logclock.config.field_docs import field_docs
 from logclock.optim.completion import BETAS, SETTINGS
 from logclock.rules import Spec, State
-from logclock.rules.state import SIDES
 from logclock.schedules import Schedule
 
 __all__ = [
@@ -149,7 +148,7 @@ class StateRow(NamedTuple):
 
 def state_rows(states: Mapping[str, State]) -> list[StateRow]:
     """Return the declared states of a rule."""
-    starts = {"zeros": "0", "param": "a copy of the parameter"}
+    starts = {"zeros": "0", "param": "a copy of the parameter", "identity": "the identity"}
     rows = []
     for name, state in states.items():
         shapes = {"param": "the parameter's", "number": "one number"}
@@ -164,9 +163,13 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
     return rows
 
 
-def state_bytes_per_element(states: Mapping[str, State]) -> int:
-    """Return the bytes of float32 state per element of a large square matrix, where numbers and thin states vanish."""
-    return 4 * sum(
-        state.shape == "param" or (len(state.shape) == 2 and set(state.shape) <= set(SIDES))
-        for state in states.values()
-    )
+def state_bytes_per_element(states: Mapping[str, State]) -> str:
+    """Return the bytes of float32 state per element of an n x n matrix, such as `8` or `8 + 4 r/n`, with r the rank.
+
+    Numbers and vectors do not count.
+    """
+    sides = [state for state in states.values() if not isinstance(state.shape, str) and len(state.shape) == 2]
+    low = sum(state.has_rank for state in sides)
+    full = sum(state.shape == "param" for state in states.values()) + len(sides) - low
+    terms = [str(4 * full)] if full or not low else []
+    return " + ".join([*terms, f"{4 * low} r/n"] if low else terms)

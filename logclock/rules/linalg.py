@@ -23,7 +23,9 @@ __all__ = [
     "renewed",
     "renewed_basis",
     "reordered",
+    "right_singular_vectors",
     "rotate",
+    "spectral_norm_estimate",
     "started",
 ]
 
@@ -243,3 +245,39 @@ def divided_by_roots(matrices: torch.Tensor, rows: Factor, cols: Factor, eps: fl
     if cols.eigenvalues.numel():
         rotated = rotated * cols.eigenvalues.clamp(min=eps).rsqrt()[..., None, :]
     return rotate(rotated, rows.basis.mT, cols.basis.mT)
+
+
+def right_singular_vectors(matrices: torch.Tensor, *, before: torch.Tensor) -> torch.Tensor:
+    """Return the leading right singular vectors in columns, `(n, cols, k)`, each with the sign nearer to one before.
+
+    A singular vector's sign is arbitrary, and an average along it would cancel when it flips. A vector that is at a
+    right angle to the one before, as all are to zeros, has a positive largest element. A matrix that is not finite has
+    none: its columns are NaN.
+
+    Args:
+        matrices: `(n, rows, cols)` with rows >= cols.
+        before: `(n, cols, k)`.
+    """
+    finite = matrices.isfinite().flatten(1).all(dim=1)[:, None, None]
+    vectors = torch.linalg.svd(torch.where(finite, matrices, 0.0), full_matrices=False).Vh.mT[..., : before.shape[-1]]
+    along = (vectors * before).sum(-2, keepdim=True)
+    largest = vectors.gather(-2, vectors.abs().argmax(-2, keepdim=True))
+    signs = torch.where(torch.where(along == 0, largest, along) < 0, -1.0, 1.0)
+    return torch.where(finite, vectors * signs, torch.nan)
+
+
+def spectral_norm_estimate(symmetric: torch.Tensor) -> torch.Tensor:
+    """Return a lower bound of the largest eigenvalue of positive semidefinite matrices, `(n, 1, 1)`.
+
+    One power iteration from the longest column, whose length alone is at least the norm over the root of the side. The
+    largest element is taken out first, so that squares neither overflow nor vanish. Of zeros it is the smallest normal
+    number, so that zeros divided by it are 0.
+    """
+    smallest = torch.finfo(symmetric.dtype).tiny
+    largest = symmetric.abs().amax((-2, -1), keepdim=True).clamp(min=smallest)
+    scaled = symmetric / largest
+    longest = scaled.square().sum(-2, keepdim=True).argmax(-1, keepdim=True).expand(-1, scaled.shape[-2], 1)
+    vector = scaled @ scaled.gather(-1, longest)
+    vector = vector / torch.linalg.vector_norm(vector, dim=-2, keepdim=True).clamp(min=smallest)
+    length: torch.Tensor = torch.linalg.vector_norm(scaled @ vector, dim=-2, keepdim=True)
+    return (largest * length).clamp(min=smallest)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from logclock.rules.random import Draws
 from logclock.rules.stage import Stage
 from logclock.rules.state import State
 
@@ -54,11 +55,15 @@ class Step:
         """Return the name in `Spec.scalars` of one of the stage's scalars."""
         return f"{self.owner}.{name}" if self.owner and name not in SHARED_SCALARS else name
 
+    def keywords(self, scalars: Mapping[str, Any], draws: Draws) -> dict[str, Any]:
+        """Return the stage's keyword arguments: its scalars, its static options, and what it draws from."""
+        found = {name: scalars[self.scalar_name(name)] for name in self.stage.scalar_names} | dict(self.statics)
+        return found if self.stage.draws_name is None else {**found, self.stage.draws_name: draws}
+
     def __call__(self, values: Mapping[str, Any], scalars: Mapping[str, Any]) -> dict[str, Any]:
         """Run the stage on named values (inputs and states) and return its results by name."""
         operands = [values[name] for name in (*self.stage.inputs, *self.state_names)]
-        keywords = {name: scalars[self.scalar_name(name)] for name in self.stage.scalar_names}
-        results = self.stage(*operands, **keywords, **dict(self.statics))
+        results = self.stage(*operands, **self.keywords(scalars, Draws()))
         return dict(zip((self.output, *self.state_names), results, strict=True))
 
 
@@ -93,6 +98,11 @@ class Rule:
     def is_elementwise(self) -> bool:
         """Whether no stage needs whole matrices."""
         return all(step.stage.is_elementwise for step in self.steps)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a stage draws random numbers."""
+        return any(step.stage.draws_name is not None for step in self.steps)
 
     @functools.cached_property
     def source_hash(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from logclock.rules.ops import VOCABULARY
+from logclock.rules.random import Draws
 
 __all__ = ["INPUTS", "Stage", "elementwise", "matrix"]
 
@@ -26,6 +27,8 @@ class Stage:
         state_names: Names of its states.
         scalar_names: Keyword-only arguments without annotation: numbers that depend on t.
         static_names: Keyword-only arguments annotated int, bool or str: part of the program, never logged.
+        draws_name: The keyword-only argument annotated `Draws`, from which a stage on matrices draws random numbers;
+            None if it draws none.
         is_elementwise: Whether it is written in the vocabulary, element by element with numbers per tensor. Otherwise
             it takes stacks of whole tensors, `(n, *shape)`, and treats each tensor of the stack by itself.
     """
@@ -36,6 +39,7 @@ class Stage:
     scalar_names: tuple[str, ...]
     static_names: tuple[str, ...]
     is_elementwise: bool
+    draws_name: str | None = None
 
     @property
     def name(self) -> str:
@@ -93,7 +97,13 @@ def _stage(function: Callable[..., Any], *, is_elementwise: bool) -> Stage:
             f"stage {function.__name__}{signature} must take inputs (of {', '.join(INPUTS)}), states..., *, scalars..."
         )
     static = [p.name for p in keywords if p.annotation in (int, bool, str, "int", "bool", "str")]
-    scalars = [p.name for p in keywords if p.name not in static]
+    drawing = [p.name for p in keywords if p.annotation in (Draws, "Draws")]
+    if len(drawing) > (0 if is_elementwise else 1):
+        raise ValueError(
+            f"stage {function.__name__!r} draws random numbers through {', '.join(drawing)}. A @matrix stage may have "
+            "one argument annotated Draws, an elementwise stage none."
+        )
+    scalars = [p.name for p in keywords if p.name not in (*static, *drawing)]
     return Stage(
         function,
         inputs=tuple(inputs),
@@ -101,6 +111,7 @@ def _stage(function: Callable[..., Any], *, is_elementwise: bool) -> Stage:
         scalar_names=tuple(scalars),
         static_names=tuple(static),
         is_elementwise=is_elementwise,
+        draws_name=drawing[0] if drawing else None,
     )
 
 

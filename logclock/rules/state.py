@@ -6,7 +6,8 @@ from typing import Any, Literal
 __all__ = ["SIDES", "State"]
 
 SIDES = ("rows", "cols", "short", "long")
-"""Sides of a matrix that a state may have; any other name is a field of the spec, such as a rank."""
+"""Sides of a matrix that a state may have (the rows are the longer side of a square); any other name is a field of the
+spec, such as a rank."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,9 +16,9 @@ class State:
 
     Args:
         shape: "param" for the parameter's own shape; "number" for one number per parameter; else sides of a matrix,
-            e.g. ("rows", "rows"), of `SIDES` or named by a field of the spec that is a whole number, e.g. ("cols",
+            e.g. ("rows", "rows"), of `SIDES` or named by a field of the spec that is a whole number, e.g. ("long",
             "rank"), which stands for at most the shorter side.
-        init: "zeros", "param" for a copy of the parameter, or a number.
+        init: "zeros", "param" for a copy of the parameter, "identity" for ones on the diagonal, or a number.
         weight: Name of the scalar that is the weight of the newest sample, if the state is an average. A format that
             rounds such small changes away is refused.
         keeps: "float32" for a state that no other format can hold; "any" otherwise.
@@ -26,7 +27,7 @@ class State:
     """
 
     shape: Literal["param", "number"] | tuple[str, ...] = "param"
-    init: Literal["zeros", "param"] | float = "zeros"
+    init: Literal["zeros", "param", "identity"] | float = "zeros"
     weight: str | None = None
     keeps: Literal["any", "float32"] = "any"
     place: Literal["shard", "owner"] = "shard"
@@ -36,6 +37,11 @@ class State:
     def is_number(self) -> bool:
         """Whether the state is one number per parameter."""
         return self.shape == "number"
+
+    @property
+    def has_rank(self) -> bool:
+        """Whether a side is a field of the spec, at most the shorter side of a matrix."""
+        return not isinstance(self.shape, str) and not set(self.shape) <= set(SIDES)
 
     def shape_for(self, shape: tuple[int, ...], spec: Any = None) -> tuple[int, ...]:
         """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's or a spec's."""

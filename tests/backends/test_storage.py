@@ -10,7 +10,8 @@ from contract.runs import assert_bitwise, make_params, run
 
 from logclock import ADANA, SOAP, AdamW, Lion, ScheduledOptimizer
 from logclock.backends.storage import FORMATS as KNOWN
-from logclock.backends.storage import Rounding, element_numbers, random_bits, smallest_weight, write
+from logclock.backends.storage import Rounding, element_numbers, smallest_weight, write
+from logclock.rules.random import random_bits
 
 STOCHASTIC = {"state_dtype": "bfloat16_stochastic"}
 SHAPES = ((5, 3), (400,), (2, 3, 2), (), (0,), (6, 4))
@@ -66,7 +67,7 @@ def test_the_bits_are_uniform_and_not_correlated_between_elements_steps_and_stat
     draws = []
     for step, state in ((1, "exp_avg"), (2, "exp_avg"), (1, "exp_avg_sq")):
         keys = Rounding(0, step, (0,), frozenset()).keys(0, state)
-        draws.append(random_bits(elements, keys).double() / 2**16)
+        draws.append((random_bits(elements, keys) & 0xFFFF).double() / 2**16)
     draws.append(torch.roll(draws[0], 1))
 
     for i, one in enumerate(draws):
@@ -117,7 +118,8 @@ def test_loop_and_foreach_round_alike(name, dtype):
             params, lr=1e-2, weight_decay=WEIGHT_DECAY, backend=backend, **STOCHASTIC, **case.settings
         )
         run(optimizer, params, range(4))
-        assert {value.dtype for value in states(optimizer, params)} == {torch.bfloat16}
+        rounded_ones = [value for value in states(optimizer, params) if value.dtype != torch.float64]  # but numbers
+        assert {value.dtype for value in rounded_ones} == {torch.bfloat16}
         results.append([*params, *states(optimizer, params)])
 
     if case.is_elementwise:

@@ -20,12 +20,13 @@ class Case:
     Args:
         name: As the optimizer is registered.
         settings: Hyperparameters to test with, beside lr and weight decay.
-        reference: Float64 numpy run `(theta, grads, *, lr, decay) -> (theta, *states)` with lr, decay functions of t.
+        reference: Float64 numpy run `(theta, grads, *, lr, decay) -> (theta, *states)` with lr, decay functions of t,
+            and `position`, the number of the parameter, for a rule that draws random numbers.
         state_bytes: State per float32 parameter, or a function of the shape of a tensor.
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
         determines: For which shapes the equations leave nothing open.
         jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
-        drifts: States that are not zero where no gradient ever was.
+        drifts: States that gradients of zero do not leave at zero.
         decay_at_rest: Share of the decay that acts on a tensor of a shape whose gradient is zero.
         runs_away: Whether steps grow faster than gradients, so that no useful rate holds where walls are steep.
         free_signs: States of which the equations leave the signs of columns open, eigenvectors.
@@ -53,6 +54,14 @@ class Case:
     @property
     def is_elementwise(self):
         return Spec.family.get(self.name)().rule.is_elementwise
+
+    @property
+    def is_random(self):
+        return Spec.family.get(self.name)().rule.is_random
+
+    def placed(self, position):
+        """What its reference must know of the parameter at a position."""
+        return {"position": position} if self.is_random else {}
 
     @property
     def matrices_only(self):

@@ -41,8 +41,8 @@ def test_equals_the_reference_under_running_schedules(case):
     def decay(t):
         return (lr(t) if case.coupled else schedule(t)) * 0.5 / (4.0 + t)
 
-    for param, first, history in zip(params, start, grads, strict=True):
-        expected = case.reference(first.numpy(), history, lr=lr, decay=decay)
+    for i, (param, first, history) in enumerate(zip(params, start, grads, strict=True)):
+        expected = case.reference(first.numpy(), history, lr=lr, decay=decay, **case.placed(i))
         ours = {"param": param.detach()} | {k: v for k, v in optimizer.state[param].items() if k != "step"}
         for (name, mine), reference in zip(ours.items(), expected, strict=True):
             pair = (mine.numpy(), reference)

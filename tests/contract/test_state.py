@@ -74,8 +74,10 @@ def test_the_format_of_the_state_can_be_chosen_and_survives_loading(case):
     resumed.load_state_dict(saved_and_loaded(optimizer.state_dict()))
 
     rule = optimizer.spec(optimizer.param_groups[0]).rule
-    assert set(resumed.state[params[0]]) == {"step", *rule.state_names}
+    assert list(resumed.state[params[0]]) == ["step", *rule.state_names]
     assert all(v.dtype == torch.bfloat16 for v in tensors_of(resumed, params[0]).values())
+    numbers = [resumed.state[params[0]][name] for name, state in rule.states.items() if state.is_number]
+    assert {v.dtype for v in numbers} <= {torch.float64}
 
 
 def test_state_holds_the_step_and_the_states_of_the_rule_only(case):

@@ -56,5 +56,6 @@ CASES = (
         lambda shape: 4 * (2 * shape[0] * shape[1] + 2 * shape[0] ** 2 + 2 * shape[1] ** 2),
         coupled=True,
         determines=is_square,
+        drifts=("row_basis", "col_basis"),
     ),
 )

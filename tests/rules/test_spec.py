@@ -16,6 +16,8 @@ from logclock.algorithms import (
     AdanaSpec,
     AdanSpec,
     AdemamixSpec,
+    ApolloMiniSpec,
+    ApolloSpec,
     AroSpec,
     CosmosSpec,
     DanaMk4Spec,
@@ -23,8 +25,10 @@ from logclock.algorithms import (
     DanaStarMk4Spec,
     DanaStarSpec,
     DiffgradSpec,
+    Dion2Spec,
     DualadamSpec,
     ExadamSpec,
+    FiraSpec,
     InvadamSpec,
     KlShampooSpec,
     KlSoapSpec,
@@ -33,6 +37,7 @@ from logclock.algorithms import (
     MuonSpec,
     NadamwSpec,
     NormsgdSpec,
+    PsgdKronSpec,
     ScaledAdamSpec,
     SgdpSpec,
     SgdSpec,
@@ -40,8 +45,8 @@ from logclock.algorithms import (
     SignumSpec,
     SimplifiedAdemamixSpec,
     SoapSpec,
-    StableAdamwSpec,
     SplusSpec,
+    StableAdamwSpec,
 )
 from logclock.config import from_dict, to_dict
 from logclock.config.field_docs import field_docs
@@ -82,6 +87,7 @@ UNCORRECTED = EMAS | {"ema2": 0.01, "bias_correction": False}
 CONSTANT = {"ema1": 0.2, "ema2": 0.05, "eps": 1e-6}
 PROJECTION = {"nesterov": True, "cosine_bound": 0.5, "decay_ratio": 0.5, "eps": 1e-6}
 REFRESHED = {"refresh_interval": 3, "max_basis_size": 64, "spread_refreshes": True}
+LOW_RANK = UNCORRECTED | {"eps": 1e-5, "rank": 3, "refresh_interval": 5, "growth_limit": 1.5, "scale": 2.0}
 ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
 
 # One spec of each registered name, with every field away from its default.
@@ -208,6 +214,30 @@ CASES = {
     ),
     "adams": AdamsSpec(**EMAS, eps=1e-6, **SHARED | {"decay_coupling": "independent"}),
     "sgdp": SgdpSpec(momentum=0.5, dampening=0.25, **PROJECTION, **SHARED | {"decay_coupling": "independent"}),
+    "apollo": ApolloSpec(**LOW_RANK, **SHARED | {"decay_coupling": "independent", "decay_order": "before"}),
+    "apollo-mini": ApolloMiniSpec(**LOW_RANK, **SHARED | {"decay_coupling": "independent", "decay_order": "before"}),
+    "fira": FiraSpec(
+        **LOW_RANK, subtracts_whole=True, **SHARED | {"decay_coupling": "independent", "decay_order": "before"}
+    ),
+    "dion2": Dion2Spec(
+        **SHARED | {"decay_coupling": "independent"},
+        share=0.5,
+        error_decay=InverseTime(scale=1.0, offset=1.0),
+        scale_rule="match_rms_adamw",
+        num_iterations=6,
+        iteration_dtype="float32",
+    ),
+    "psgd-kron": PsgdKronSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        ema1=0.2,
+        fit_rate=0.2,
+        fit_probability=0.5,
+        fit_probability_end=0.25,
+        flat_start=10.0,
+        probability_decay=0.01,
+        clip_rms=1.0,
+        max_factor_size=64,
+    ),
 }
 
 

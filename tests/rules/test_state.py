@@ -28,6 +28,28 @@ def test_shapes_of_a_state_by_hand(declared, expected):
     assert state.is_number == (declared == "number")
 
 
+@pytest.mark.parametrize(
+    ("shape", "rank", "expected"), [((6, 4), 3, (6, 3)), ((4, 6), 3, (6, 3)), ((6, 4), 9, (6, 4)), ((5, 5), 1, (5, 1))]
+)
+def test_a_rank_is_at_most_the_shorter_side(shape, rank, expected):
+    assert State(shape=("long", "rank")).shape_for(shape, rank) == expected
+    assert State(shape=("short", "rank")).shape_for(shape, rank) == (min(shape), expected[1])
+
+
+def test_a_rank_that_nobody_gives_is_an_error():
+    with pytest.raises(ValueError, match=r"shape \('long', 'rank'\) needs a rank\. Give its spec a field `rank`"):
+        State(shape=("long", "rank")).shape_for((6, 4))
+
+
+def test_a_state_can_start_at_the_identity():
+    optimizer = ScheduledOptimizer([torch.nn.Parameter(torch.randn(3, 4))], "psgd-kron", max_factor_size=3)
+    optimizer.materialize_state()
+
+    (state,) = optimizer.state.values()
+    assert torch.equal(state["row_factor"], torch.eye(3))
+    assert state["col_factor"].shape == (0, 0)
+
+
 def test_a_state_shaped_like_the_parameter_takes_any_shape():
     assert [State().shape_for(shape) for shape in ((), (3,), (2, 3, 4))] == [(), (3,), (2, 3, 4)]
 
