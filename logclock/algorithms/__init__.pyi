@@ -2,12 +2,14 @@
 from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec
+from logclock.algorithms.adopt import AdoptSpec as AdoptSpec
 from logclock.algorithms.dana import DanaSpec as DanaSpec
 from logclock.algorithms.dana_mk4 import DanaMk4Spec as DanaMk4Spec
 from logclock.algorithms.dana_star import DanaStarSpec as DanaStarSpec
 from logclock.algorithms.dana_star_mk4 import DanaStarMk4Spec as DanaStarMk4Spec
 from logclock.algorithms.laprop import LapropSpec as LapropSpec
 from logclock.algorithms.lion import LionSpec as LionSpec
+from logclock.algorithms.mars import MarsSpec as MarsSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec
 from logclock.algorithms.nadamw import NadamwSpec as NadamwSpec
 from logclock.algorithms.normsgd import NormsgdSpec as NormsgdSpec

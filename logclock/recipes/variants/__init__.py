@@ -3,6 +3,7 @@
 `logclock list` prints the names with their questions. A file of this room holds the variants of one kind.
 """
 
+from logclock.recipes.variants.adaptive_steps import ADAPTIVE_STEPS
 from logclock.recipes.variants.baselines import BASELINES
 from logclock.recipes.variants.log_time import LOG_TIME
 from logclock.recipes.variants.matrices import MATRICES
@@ -10,4 +11,4 @@ from logclock.recipes.variants.variant import VARIANTS, Rate, Variant, get_varia
 
 __all__ = ["VARIANTS", "Rate", "Variant", "get_variant"]
 
-VARIANTS.update({variant.name: variant for variant in (*BASELINES, *LOG_TIME, *MATRICES)})
+VARIANTS.update({variant.name: variant for variant in (*BASELINES, *LOG_TIME, *MATRICES, *ADAPTIVE_STEPS)})

@@ -1,0 +1,27 @@
+"""Optimizers that choose the size of a step otherwise than AdamW: from other moments, fewer of them, or a curvature."""
+
+from logclock.algorithms import AdoptSpec, MarsSpec
+from logclock.recipes.variants.settings import adamw, plain
+from logclock.recipes.variants.variant import DECAY_AXIS, Variant, guess
+from logclock.sweep.search import Axis
+from logclock.train.config import Optimizers
+
+ADAPTIVE_STEPS = (
+    Variant(
+        name="adopt",
+        question="ADOPT with its authors' betas: does a gradient that its own moment does not damp allow longer memory?",
+        setup=lambda lr, steps, kappa: AdoptSpec(lr=lr, **plain(steps)),
+        peak_lr={"demo": guess(8e-3, "AdamW's, as in the benchmark of arXiv:2509.01440")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.ema2", values=("0.01", "0.001"))),
+    ),
+    Variant(
+        name="mars",
+        question="MARS-AdamW for hidden matrices: does extrapolating gradients along their change reduce the noise?",
+        setup=lambda lr, steps, kappa: Optimizers(
+            MarsSpec(lr=lr, **plain(steps)), adamw(lr, steps, ema1=1 - 0.9, ema2=1 - 0.95)
+        ),
+        peak_lr={"demo": guess(8e-3, "AdamW's; the authors use three times that of theirs")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.gamma", values=("0.01", "0.05"))),
+    ),
+)
+"""Variants of this file, in the order of the list."""
