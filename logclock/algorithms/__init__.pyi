@@ -1,4 +1,6 @@
 # Written by `make stubs`; a test says when it is out of date.
+from logclock.algorithms.adafactor import AdafactorSpec as AdafactorSpec
+from logclock.algorithms.adam_mini import AdamMiniSpec as AdamMiniSpec
 from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec

@@ -155,6 +155,8 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
         shape = shapes[state.shape] if isinstance(state.shape, str) else " x ".join(state.shape)
         if state.empty_above is not None:
             shape += f", 0 x 0 where a side exceeds {state.empty_above}"
+        if state.only is not None:
+            shape += ", of matrices" if state.only == "matrices" else ", of what is no matrix"
         start = starts[state.init] if isinstance(state.init, str) else f"{state.init:.3g}"
         formats = "any" if state.weight is None else f"any that can follow {state.weight}"
         if state.is_number or state.keeps == "float32":
@@ -165,4 +167,5 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
 
 def state_bytes_per_element(states: Mapping[str, State]) -> int:
     """Return the bytes of float32 state per element of a square matrix; numbers and vectors do not count."""
-    return 4 * sum(state.shape == "param" or len(state.shape) == 2 for state in states.values())
+    taken = [state for state in states.values() if state.only != "others"]
+    return 4 * sum(state.shape == "param" or len(state.shape) == 2 for state in taken)

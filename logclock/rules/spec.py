@@ -37,6 +37,7 @@ class Spec(ABC):
         direction: The stages that turn a gradient into an update.
         states: Declarations of the direction's states that are not zeros shaped like the parameter.
         matrices_only: Whether embeddings, head and vectors need another optimizer.
+        cuts_heads: Whether its `row_blocks` should be the number of heads of a query or key projection.
         class_name: Name of the optimizer class that stands for it.
         paper: Where it is from.
     """
@@ -45,6 +46,7 @@ class Spec(ABC):
     direction: ClassVar[tuple[Stage, ...]]
     states: ClassVar[Mapping[str, State]] = {}
     matrices_only: ClassVar[bool] = False
+    cuts_heads: ClassVar[bool] = False
     class_name: ClassVar[str]
     paper: ClassVar[str] = ""
 
@@ -137,9 +139,13 @@ class Spec(ABC):
     def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the state `name` of a parameter of this shape."""
         state = self.rule.states[name]
-        found = state.shape_for(tuple(shape))
+        found = state.shape_for(tuple(shape), self.num_blocks(tuple(shape)))
         longest = None if state.empty_above is None else getattr(self, state.empty_above)
         return found if longest is None or max(found, default=0) <= longest else (0,) * len(found)
+
+    def num_blocks(self, shape: tuple[int, ...]) -> int:
+        """Return into how many equal blocks the rows of a parameter are cut, for states with a number for each."""
+        return 1
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise a ValueError for a parameter of a shape that the rule does not take."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 __all__ = ["State"]
 
-Side = Literal["rows", "cols"]
+Side = Literal["rows", "cols", "blocks"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,13 +14,14 @@ class State:
 
     Args:
         shape: "param" for the parameter's own shape; "number" for one number per parameter; else sides of a matrix,
-            e.g. ("rows", "rows").
+            e.g. ("rows", "rows"), or ("blocks",) for a number for each block of `Spec.num_blocks`.
         init: "zeros", "param" for a copy of the parameter, or a number.
         weight: Name of the scalar that is the weight of the newest sample, if the state is an average. A format that
             rounds such small changes away is refused.
         keeps: "float32" for a state that no other format can hold; "any" otherwise.
         place: "shard" if every rank keeps its part, as the parameter is cut; "owner" if the state is whole on a rank.
         empty_above: Name of a field of the spec: the state is 0 x 0 if a side of it would be longer than that.
+        only: "matrices" for a state that is empty for every other parameter; "others" for the reverse.
     """
 
     shape: Literal["param", "number"] | tuple[Side, ...] = "param"
@@ -29,17 +30,20 @@ class State:
     keeps: Literal["any", "float32"] = "any"
     place: Literal["shard", "owner"] = "shard"
     empty_above: str | None = None
+    only: Literal["matrices", "others"] | None = None
 
     @property
     def is_number(self) -> bool:
         """Whether the state is one number per parameter."""
         return self.shape == "number"
 
-    def shape_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def shape_for(self, shape: tuple[int, ...], num_blocks: int = 1) -> tuple[int, ...]:
         """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's."""
-        if self.shape == "param":
-            return tuple(shape)
         if self.shape == "number":
             return ()
-        sides = {"rows": shape[0], "cols": shape[1]}
+        if self.only is not None and (self.only == "matrices") != (len(shape) == 2):
+            return (0,) if self.shape == "param" else (0,) * len(self.shape)
+        if self.shape == "param":
+            return tuple(shape)
+        sides = {"rows": shape[0] if shape else 1, "cols": shape[-1] if shape else 1, "blocks": num_blocks}
         return tuple(sides[side] for side in self.shape)

@@ -18,6 +18,7 @@ from logclock.optim import (
     ScheduledOptimizer,
     assign_groups,
     assign_matrices,
+    by_heads,
     from_spec,
     group_of,
     matrix_param_groups,
@@ -211,7 +212,9 @@ def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
     """Return the optimizer of a run: one algorithm for everything, or one for hidden matrices and one for the rest."""
     hidden, rest = config.optimizers.hidden, config.optimizers.rest
     if rest is None:
-        return from_spec(hidden, param_groups(model), backend=config.backend)
+        groups = param_groups(model)
+        is_open = hidden.cuts_heads and getattr(hidden, "row_blocks", None) is None
+        return from_spec(hidden, by_heads(model, groups) if is_open else groups, backend=config.backend)
     return from_spec(rest, matrix_param_groups(model, matrices=group_of(hidden), rest={}), backend=config.backend)
 
 

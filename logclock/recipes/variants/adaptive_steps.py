@@ -1,6 +1,6 @@
 """Optimizers that choose the size of a step otherwise than AdamW: from other moments, fewer of them, or a curvature."""
 
-from logclock.algorithms import AdoptSpec, MarsSpec
+from logclock.algorithms import AdafactorSpec, AdamMiniSpec, AdoptSpec, MarsSpec
 from logclock.recipes.variants.settings import adamw, plain
 from logclock.recipes.variants.variant import DECAY_AXIS, Variant, guess
 from logclock.sweep.search import Axis
@@ -9,7 +9,7 @@ from logclock.train.config import Optimizers
 ADAPTIVE_STEPS = (
     Variant(
         name="adopt",
-        question="ADOPT with its authors' betas: does a gradient that its own moment does not damp allow longer memory?",
+        question="ADOPT with its authors' betas: does dividing by earlier moments alone allow longer memory?",
         setup=lambda lr, steps, kappa: AdoptSpec(lr=lr, **plain(steps)),
         peak_lr={"demo": guess(8e-3, "AdamW's, as in the benchmark of arXiv:2509.01440")},
         axes=(DECAY_AXIS, Axis(path="optimizer.ema2", values=("0.01", "0.001"))),
@@ -22,6 +22,20 @@ ADAPTIVE_STEPS = (
         ),
         peak_lr={"demo": guess(8e-3, "AdamW's; the authors use three times that of theirs")},
         axes=(DECAY_AXIS, Axis(path="optimizer.gamma", values=("0.01", "0.05"))),
+    ),
+    Variant(
+        name="adafactor",
+        question="Adafactor with steps like AdamW's: what do momentum and a whole second moment buy?",
+        setup=lambda lr, steps, kappa: AdafactorSpec(lr=lr, relative_step=False, scale_parameter=False, **plain(steps)),
+        peak_lr={"demo": guess(4e-3, "half of AdamW's: its steps are not averaged")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.memory_exponent", values=("0.7", "0.9"))),
+    ),
+    Variant(
+        name="adam-mini",
+        question="Adam-mini, one second moment a head or row: which of AdamW's moments could be left out?",
+        setup=lambda lr, steps, kappa: AdamMiniSpec(lr=lr, ema2=0.001, **plain(steps)),
+        peak_lr={"demo": guess(8e-3, "AdamW's")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.ema2", values=("0.05", "0.01"))),
     ),
 )
 """Variants of this file, in the order of the list."""
