@@ -15,6 +15,7 @@ from logclock.algorithms.mars import MarsSpec as MarsSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec
 from logclock.algorithms.nadamw import NadamwSpec as NadamwSpec
 from logclock.algorithms.normsgd import NormsgdSpec as NormsgdSpec
+from logclock.algorithms.prodigy import ProdigySpec as ProdigySpec
 from logclock.algorithms.sgd import SgdSpec as SgdSpec
 from logclock.algorithms.signum import SignumSpec as SignumSpec
 from logclock.algorithms.soap import SoapSpec as SoapSpec

@@ -13,7 +13,7 @@ from logclock.schedules import value_at
 
 @matrix
 def factored(grad, row_avg_sq, col_avg_sq, exp_avg_sq, *, ema2, eps):
-    """Return g / sqrt(v) of AdafactorSpec, with shape legend: grad (n, rows, cols) or (n, *shape), averages (n, side)."""
+    """Return G / sqrt(V) of AdafactorSpec, with shape legend: grad (n, rows, cols) or (n, *shape), sides (n, side)."""
     squares = (grad * grad).contiguous()  # sums must not depend on the strides of the parameter
     if row_avg_sq.numel():
         row_avg_sq = row_avg_sq + ema2 * (squares.mean(-1) - row_avg_sq)
@@ -86,7 +86,7 @@ class AdafactorSpec(Spec):
     """Root mean square that the weights are taken to have at least."""
 
     def derived(self, t: float) -> dict[str, Any]:
-        """Return the weight of new squares, and the bounds and scales as numbers that have no effect if switched off."""
+        """Return the weight of new squares, and bounds and scales as numbers that change nothing if switched off."""
         return {
             "ema2": t**-self.memory_exponent if self.ema2 is None else value_at(self.ema2, t),
             "largest_rate": t**-0.5 if self.relative_step else math.inf,

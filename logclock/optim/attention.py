@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 
 from logclock.optim.routing import Holder, holders_of, role_of
@@ -39,7 +40,7 @@ def head_blocks(model: nn.Module) -> dict[str, int]:
         {'in_proj_weight': 6}
     """
     holders = holders_of(model)
-    names = {param: name for name, param in model.named_parameters()}
+    names: dict[torch.Tensor, str] = {param: name for name, param in model.named_parameters()}
     found = {}
     for param, own in holders.items():
         role = role_of(param, own)

@@ -1,9 +1,10 @@
 """How do rules and schedules become a torch.optim.Optimizer that resumes, checkpoints and shards like torch's own?"""
 
 import contextlib
+import dataclasses
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -276,7 +277,11 @@ class ScheduledOptimizer(Optimizer):
         arithmetic = torch.promote_types(param.dtype, torch.float32)
         if declared.is_number:
             exact = torch.float32 if param.device.type == "mps" else torch.float64  # a sum of a million small weights
-            return torch.zeros((), dtype=exact, device=param.device)
+            number = torch.zeros((), dtype=exact, device=param.device)
+            shared = self._shared_numbers(group["algorithm"]) if declared.is_shared else {}
+            if name in shared:
+                return number.copy_(shared[name])
+            return number if isinstance(declared.init, str) else number.fill_(declared.init)
         chosen = state_formats(group["state_dtype"], rule)[name]
         dtype = arithmetic if chosen is None else FORMATS[chosen].dtype
         shape = self.spec(group).state_shape(name, tuple(param.shape))
@@ -319,11 +324,48 @@ class ScheduledOptimizer(Optimizer):
             return
         first = 0
         with _without_autocast():
+            waiting: dict[str, list[_Update]] = {}
             for group in self.param_groups:
-                self._update_group(group, first)
+                if self.spec(group).rule.totals:
+                    waiting.setdefault(group["algorithm"], []).extend(self._updates(group, first))
+                else:
+                    for update in self._updates(group, first):
+                        backends.get(*update.engine)(*update.operands, **update.options)
+                        self._count(update)
                 first += len(group["params"])
+            for algorithm, updates in waiting.items():
+                backends.finish_together([backends.get_start(*u.engine)(*u.operands, **u.options) for u in updates])
+                for update in updates:
+                    self._count(update)
+                self._share_numbers(algorithm, updates)
 
-    def _update_group(self, group: dict[str, Any], first: int) -> None:
+    def _count(self, update: "_Update") -> None:
+        for param in update.params:
+            self.state[param]["step"] += 1
+
+    def _share_numbers(self, algorithm: str, updates: list["_Update"]) -> None:
+        """Give every parameter of an algorithm the shared numbers that the updates ended with."""
+        updated = {param for update in updates for param in update.params}
+        numbers = self._shared_numbers(algorithm, updated)
+        for group in self.param_groups:
+            for param in group["params"] if group["algorithm"] == algorithm else ():
+                state = self.state.get(param, {})
+                for name in numbers.keys() & state.keys():
+                    if state[name] is not numbers[name]:
+                        state[name].copy_(numbers[name])
+
+    def _shared_numbers(self, algorithm: str, among: Container[torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
+        """Return the shared numbers of an algorithm by name, from the first parameter that has them."""
+        for group in self.param_groups:
+            names = self.spec(group).rule.shared_states if group["algorithm"] == algorithm else ()
+            for param in group["params"] if names else ():
+                state = self.state.get(param, {})
+                if (among is None or param in among) and all(name in state for name in names):
+                    return {name: state[name] for name in names}
+        return {}
+
+    def _updates(self, group: dict[str, Any], first: int) -> Iterator["_Update"]:
+        """Yield what a backend runs at once: parameters of a group that share clock, device and dtypes."""
         spec = self.spec(group)
         rule = spec.rule
         stochastic = _stochastic_states(group["state_dtype"], rule)
@@ -335,11 +377,9 @@ class ScheduledOptimizer(Optimizer):
                 rounding = None
                 if stochastic:
                     rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
-                run = backends.get(group["backend"], device, rule)
-                grads = [p.grad for p in members]
-                run(rule, members, grads, states, scalars, maximize=group["maximize"], rounding=rounding)
-                for param in members:
-                    self.state[param]["step"] += 1
+                options = {"maximize": group["maximize"], "rounding": rounding}
+                operands = (rule, members, [p.grad for p in members], states, scalars)
+                yield _Update((group["backend"], device, rule), members, operands, options)
 
     def _check_trains(self, action: str) -> None:
         """Raise while the parameters are those of `evaluated()`."""
@@ -494,6 +534,23 @@ class ScheduledOptimizer(Optimizer):
             for name, value in state.items()
             if name != "step"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Update:
+    """Parameters that a backend updates at once, and with what.
+
+    Args:
+        engine: Arguments of `backends.get`.
+        params: The parameters.
+        operands: Positional arguments of the backend.
+        options: Its keywords.
+    """
+
+    engine: tuple[str, torch.device, Rule]
+    params: list[torch.Tensor]
+    operands: tuple[Any, ...]
+    options: dict[str, Any]
 
 
 def _stochastic_states(state_dtype: Any, rule: Rule) -> frozenset[str]:

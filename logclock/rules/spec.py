@@ -37,6 +37,7 @@ class Spec(ABC):
         direction: The stages that turn a gradient into an update.
         states: Declarations of the direction's states that are not zeros shaped like the parameter.
         matrices_only: Whether embeddings, head and vectors need another optimizer.
+        absorbs_decay: Whether weight decay is part of the direction, and no longer of how it is applied.
         cuts_heads: Whether its `row_blocks` should be the number of heads of a query or key projection.
         class_name: Name of the optimizer class that stands for it.
         paper: Where it is from.
@@ -46,6 +47,7 @@ class Spec(ABC):
     direction: ClassVar[tuple[Stage, ...]]
     states: ClassVar[Mapping[str, State]] = {}
     matrices_only: ClassVar[bool] = False
+    absorbs_decay: ClassVar[bool] = False
     cuts_heads: ClassVar[bool] = False
     class_name: ClassVar[str]
     paper: ClassVar[str] = ""
@@ -116,7 +118,7 @@ class Spec(ABC):
         weight_decay = value_at(self.weight_decay, t)
         is_coupled = self.decay_coupling == "coupled"
         decay = (rate if is_coupled else rate / self.lr) * weight_decay
-        if any(wrapper.absorbs_decay for wrapper in self.wrappers):
+        if self.absorbs_decay or any(wrapper.absorbs_decay for wrapper in self.wrappers):
             decay = 0.0
         if not self.makes_update(t):
             rate, decay = 0.0, 0.0
@@ -130,7 +132,8 @@ class Spec(ABC):
             "lr_multiplier": rate / self.lr,
             "t": float(t),
         }
-        own = [name for stage in self.direction for name in stage.scalar_names if name not in SHARED_SCALARS]
+        known = {*SHARED_SCALARS, *self.rule.totals}
+        own = [name for stage in self.direction for name in stage.scalar_names if name not in known]
         found |= scalars_by_name(self, own, t)
         for option in self._options():
             found |= {f"{option.name}.{name}": value for name, value in option.scalars(t).items()}

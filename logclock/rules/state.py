@@ -22,6 +22,10 @@ class State:
         place: "shard" if every rank keeps its part, as the parameter is cut; "owner" if the state is whole on a rank.
         empty_above: Name of a field of the spec: the state is 0 x 0 if a side of it would be longer than that.
         only: "matrices" for a state that is empty for every other parameter; "others" for the reverse.
+        total: For a number: under which name later stages read its sum over all tensors that an optimizer updates
+            together, as a scalar.
+        is_shared: For a number: whether it is one for all tensors that an optimizer updates with the algorithm. Each
+            keeps a copy; a tensor that comes later takes that of the others.
     """
 
     shape: Literal["param", "number"] | tuple[Side, ...] = "param"
@@ -31,6 +35,8 @@ class State:
     place: Literal["shard", "owner"] = "shard"
     empty_above: str | None = None
     only: Literal["matrices", "others"] | None = None
+    total: str | None = None
+    is_shared: bool = False
 
     @property
     def is_number(self) -> bool:

@@ -25,6 +25,9 @@ class Case:
         coupled: Whether lambda is multiplied by lr (else by lr / peak).
         determines: For which shapes the equations leave nothing open.
         jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
+        is_joint: Whether numbers are shared by all tensors: the reference then takes lists of tensors and of gradients,
+            and returns a tuple for each tensor.
+        decay_factor: By what decay is multiplied besides, as long as there was no gradient.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
     """
 
@@ -35,6 +38,8 @@ class Case:
     coupled: bool = False
     determines: Callable = lambda shape: True
     jumps: bool = False
+    is_joint: bool = False
+    decay_factor: float = 1.0
     descent_lr: float = 2e-2
 
     @property
