@@ -26,11 +26,11 @@ def factored(grad, row_avg_sq, col_avg_sq, exp_avg_sq, *, ema2, eps):
 
 
 @elementwise
-def sized(param, update, *, rate, largest_rate, rms_bound, smallest_scale, scale_weight):
+def sized(param, update, *, rate, rate_bound, rms_bound, smallest_scale, scale_weight):
     """Return U of AdafactorSpec."""
     clipped = update / maximum(rms(update) / rms_bound, 1.0)
     scale = maximum(scale_weight * rms(param), smallest_scale)
-    return scale * minimum(largest_rate / maximum(rate, 1e-30), 1.0) * clipped
+    return scale * minimum(rate_bound / maximum(rate, 1e-30), 1.0) * clipped
 
 
 @algorithm("adafactor", class_name="Adafactor", paper="arXiv:1804.04235")
@@ -48,7 +48,7 @@ class AdafactorSpec(Spec):
     for any other. It has a matrix stage because it sums over rows and columns.
 
     Examples:
-        >>> AdafactorSpec().scalars(4)["largest_rate"]
+        >>> AdafactorSpec().scalars(4)["rate_bound"]
         0.5
 
     Deviations: see the page; the paper adds eps to G^2, and its momentum is not here.
@@ -89,7 +89,7 @@ class AdafactorSpec(Spec):
         """Return the weight of new squares, and bounds and scales as numbers that change nothing if switched off."""
         return {
             "ema2": t**-self.memory_exponent if self.ema2 is None else value_at(self.ema2, t),
-            "largest_rate": t**-0.5 if self.relative_step else math.inf,
+            "rate_bound": t**-0.5 if self.relative_step else math.inf,
             "rms_bound": math.inf if self.clip is None else self.clip,
             "scale_weight": 1.0 if self.scale_parameter else 0.0,
             "smallest_scale": self.smallest_scale if self.scale_parameter else 1.0,

@@ -53,7 +53,7 @@ def prodigy(
     eps,
     initial_distance,
     coefficient,
-    growth_rate,
+    growth_bound,
     step_correction,
     decay_per_lr,
     rate_before_decay,
@@ -64,7 +64,7 @@ def prodigy(
     exp_avg_sq = exp_avg_sq + ema2 * (distance * distance * grad * grad - exp_avg_sq)
     estimate = where(slope_total > 0, coefficient * overlap_total / slope_total, 0.0) / initial_distance
     largest_growth = maximum(largest_growth, estimate)
-    growth = minimum(largest_growth, growth_rate * where(growth > 1, growth, maximum(growth, estimate)))
+    growth = minimum(largest_growth, growth_bound * where(growth > 1, growth, maximum(growth, estimate)))
     step = exp_avg / (sqrt(exp_avg_sq) + eps * initial_distance * growth)
     size = distance * step_correction
     update = size * (1 - rate_before_decay * decay_per_lr * size) * step + size * decay_per_lr * param
@@ -141,5 +141,5 @@ class ProdigySpec(BiasCorrectedSpec):
             "ema3": ema3 if self.ema3 is None else value_at(self.ema3, t),
             "step_correction": correction,
             "leaves_out": float(self.safeguard_warmup),
-            "growth_rate": math.inf if self.growth_rate is None else self.growth_rate,
+            "growth_bound": math.inf if self.growth_rate is None else self.growth_rate,
         }

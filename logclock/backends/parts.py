@@ -191,14 +191,16 @@ def take_turns(
         maximize: Whether to run on the negated gradients.
         rounding: What decides the bits of stochastic rounding.
     """
+    if not params:
+        return
     plan = plan_of(rule)
     columns: dict[str, Sequence[torch.Tensor]] = {"param": params, "grad": grads}
     columns |= dict(zip(rule.state_names, states, strict=True))
     for name in plan.buffers:
         columns[name] = [torch.empty_like(param, dtype=compute_dtype(param)) for param in params]
-    device = params[0].device if params else torch.device("cpu")
+    device = params[0].device
     for part, totals in zip(plan.parts, plan.totals, strict=True):
-        if totals and params:
+        if totals:
             found = yield {name: _share(columns[state]) for name, state in totals}
             here = torch.zeros((), device=device) if device.type != "cpu" else 0.0
             scalars = {**scalars, **{name: _as(found[name], here) for name, _ in totals}}

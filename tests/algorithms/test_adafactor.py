@@ -46,13 +46,13 @@ def test_a_gradient_whose_squares_have_rank_one_is_divided_exactly():
 def test_scale_and_relative_step_can_be_switched_off_one_by_one():
     on, off = AdafactorSpec(lr=0.5), AdafactorSpec(lr=0.5, relative_step=False, scale_parameter=False, clip=None)
 
-    assert [on.scalars(16)[name] for name in ("largest_rate", "scale_weight", "smallest_scale", "rms_bound")] == [
+    assert [on.scalars(16)[name] for name in ("rate_bound", "scale_weight", "smallest_scale", "rms_bound")] == [
         0.25,
         1.0,
         1e-3,
         1.0,
     ]
-    assert [off.scalars(16)[name] for name in ("largest_rate", "scale_weight", "smallest_scale", "rms_bound")] == [
+    assert [off.scalars(16)[name] for name in ("rate_bound", "scale_weight", "smallest_scale", "rms_bound")] == [
         float("inf"),
         0.0,
         1.0,

@@ -33,8 +33,7 @@ def prodigy(thetas, histories, *, lr, decay, beta1, beta2, eps, d0, d_coef=1.0, 
         d = after
     sizes = [np.abs(x).sum() for x in s]
     return [
-        (thetas[k], starts[k], s[k], parts[k], sizes[k], d / d0, m[k], v[k], d_max / d0)
-        for k in range(len(thetas))
+        (thetas[k], starts[k], s[k], parts[k], sizes[k], d / d0, m[k], v[k], d_max / d0) for k in range(len(thetas))
     ]
 
 

@@ -1,6 +1,6 @@
 """Optimizers that choose the size of a step otherwise than AdamW: from other moments, fewer of them, or a curvature."""
 
-from logclock.algorithms import AdafactorSpec, AdamMiniSpec, AdoptSpec, MarsSpec
+from logclock.algorithms import AdafactorSpec, AdamMiniSpec, AdoptSpec, MarsSpec, ProdigySpec
 from logclock.recipes.variants.settings import adamw, plain
 from logclock.recipes.variants.variant import DECAY_AXIS, Variant, guess
 from logclock.sweep.search import Axis
@@ -36,6 +36,13 @@ ADAPTIVE_STEPS = (
         setup=lambda lr, steps, kappa: AdamMiniSpec(lr=lr, ema2=0.001, **plain(steps)),
         peak_lr={"demo": guess(8e-3, "AdamW's")},
         axes=(DECAY_AXIS, Axis(path="optimizer.ema2", values=("0.05", "0.01"))),
+    ),
+    Variant(
+        name="prodigy",
+        question="Prodigy under the run's schedule: how close comes a rate that nobody tuned to one that was?",
+        setup=lambda lr, steps, kappa: ProdigySpec(lr=lr, bias_correction=True, safeguard_warmup=True, **plain(steps)),
+        peak_lr={"demo": guess(1.0, "the authors', who do not tune it")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.coefficient", values=("0.5", "2"))),
     ),
 )
 """Variants of this file, in the order of the list."""
