@@ -19,6 +19,7 @@ from logclock.algorithms.prodigy import ProdigySpec as ProdigySpec
 from logclock.algorithms.sgd import SgdSpec as SgdSpec
 from logclock.algorithms.signum import SignumSpec as SignumSpec
 from logclock.algorithms.soap import SoapSpec as SoapSpec
+from logclock.algorithms.sophia_g import SophiaGSpec as SophiaGSpec
 
 __all__ = ["ENTRY_POINTS"]
 

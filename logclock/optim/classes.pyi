@@ -28,6 +28,7 @@ __all__ = [
     "NormSGD",
     "Prodigy",
     "Signum",
+    "SophiaG",
 ]
 
 class ADANA(ScheduledOptimizer):
@@ -542,6 +543,32 @@ class Signum(ScheduledOptimizer):
         lr_schedule: float | Schedule | dict[str, Any] = ...,
         apply: str | dict[str, Any] = ...,
         wrappers: Iterable[str | dict[str, Any]] = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
+class SophiaG(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        ema1: float | Schedule | dict[str, Any] = ...,
+        ema2: float | Schedule | dict[str, Any] = ...,
+        rho: float = ...,
+        eps: float = ...,
+        estimate_interval: int = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        betas: tuple[float, ...] | None = ...,
         peak_lr: float | None = ...,
         backend: Literal["auto", "loop", "foreach", "fused"] = ...,
         maximize: bool = ...,

@@ -15,7 +15,7 @@ from logclock import backends
 from logclock.backends.operands import is_sharded, local
 from logclock.backends.storage import FORMATS, Rounding
 from logclock.config import to_dict
-from logclock.optim import torch_state
+from logclock.optim import second_gradients, torch_state
 from logclock.optim.completion import (
     BOOKKEEPING,
     SETTINGS,
@@ -322,17 +322,15 @@ class ScheduledOptimizer(Optimizer):
         self._check_step()
         if self._skips():
             return
-        first = 0
         with _without_autocast():
             waiting: dict[str, list[_Update]] = {}
             for group in self.param_groups:
                 if self.spec(group).rule.totals:
-                    waiting.setdefault(group["algorithm"], []).extend(self._updates(group, first))
+                    waiting.setdefault(group["algorithm"], []).extend(self._updates(group))
                 else:
-                    for update in self._updates(group, first):
+                    for update in self._updates(group):
                         backends.get(*update.engine)(*update.operands, **update.options)
                         self._count(update)
-                first += len(group["params"])
             for algorithm, updates in waiting.items():
                 backends.finish_together([backends.get_start(*u.engine)(*u.operands, **u.options) for u in updates])
                 for update in updates:
@@ -364,22 +362,29 @@ class ScheduledOptimizer(Optimizer):
                     return {name: state[name] for name in names}
         return {}
 
-    def _updates(self, group: dict[str, Any], first: int) -> Iterator["_Update"]:
+    def _updates(self, group: dict[str, Any]) -> Iterator["_Update"]:
         """Yield what a backend runs at once: parameters of a group that share clock, device and dtypes."""
         spec = self.spec(group)
-        rule = spec.rule
-        stochastic = _stochastic_states(group["state_dtype"], rule)
-        numbers = {param: first + i for i, param in enumerate(group["params"])} if stochastic else {}
-        for t, params in self._by_next_step(group, rule).items():
-            scalars = spec.scalars(t, _host_number(group["lr"]))
-            for (device, _, _), members in _by_kind(params).items():
-                states = [[self.state[p][name] for p in members] for name in rule.state_names]
-                rounding = None
-                if stochastic:
-                    rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
-                options = {"maximize": group["maximize"], "rounding": rounding}
-                operands = (rule, members, [p.grad for p in members], states, scalars)
-                yield _Update((group["backend"], device, rule), members, operands, options)
+        for t, params in self._by_next_step(group, spec.rule).items():
+            yield from self._updates_at(t, group, params, spec.rule, spec.scalars(t, _host_number(group["lr"])))
+
+    def _updates_at(
+        self, t: float, group: dict[str, Any], params: list[torch.Tensor], rule: Rule, scalars: dict[str, Any]
+    ) -> Iterator["_Update"]:
+        """Yield parameters of one clock that share device and dtypes, with what a rule needs to run on them."""
+        stochastic = _stochastic_states(group["state_dtype"], self.spec(group).rule)
+        numbers: dict[torch.Tensor, int] = {}
+        if stochastic:
+            everything = (param for own in self.param_groups for param in own["params"])
+            numbers = {param: i for i, param in enumerate(everything)}
+        for (device, _, _), members in _by_kind(params).items():
+            states = [[self.state[p][name] for p in members] for name in rule.state_names]
+            rounding = None
+            if stochastic:
+                rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
+            options = {"maximize": group["maximize"], "rounding": rounding}
+            operands = (rule, members, [p.grad for p in members], states, scalars)
+            yield _Update((group["backend"], device, rule), members, operands, options)
 
     def _check_trains(self, action: str) -> None:
         """Raise while the parameters are those of `evaluated()`."""
@@ -393,7 +398,8 @@ class ScheduledOptimizer(Optimizer):
         """Raise for whatever a step could not go through with, before anything has changed."""
         self._check_trains("Step")
         for group in self.param_groups:
-            needs_norm = self.spec(group).apply.needs_norm
+            spec = self.spec(group)
+            needs_norm = spec.apply.needs_norm
             for param in group["params"]:
                 if param.grad is None:
                     continue
@@ -408,9 +414,16 @@ class ScheduledOptimizer(Optimizer):
                         f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step "
                         "counter stops counting and with it every schedule. Continue from a new optimizer."
                     )
-                if needs_norm and "step" not in state and param.numel() and _is_zero(param):
+                if (
+                    spec.second_gradients
+                    and "step" in state
+                    and (advice := spec.missing(state["step"].item() + 1, state))
+                ):
+                    raise RuntimeError(advice)
+                is_new = "step" not in state or state["step"].item() == 0
+                if needs_norm and is_new and param.numel() and _is_zero(param):
                     raise ValueError(
-                        f"apply={self.spec(group).apply.name!r} keeps the norm of a parameter, and one of shape "
+                        f"apply={spec.apply.name!r} keeps the norm of a parameter, and one of shape "
                         f"{tuple(param.shape)} is all zeros: it could never move. Give it a small random start, or "
                         "another apply in a group of its own."
                     )
@@ -460,6 +473,48 @@ class ScheduledOptimizer(Optimizer):
                 continue  # a host that asks for the state before the first update makes exactly this step
             by_time.setdefault(state["step"].item() + 1, []).append(param)
         return by_time
+
+    def is_due(self, name: str) -> bool:
+        """Return whether a second gradient of that name, `curvature` say, should be given before the next step."""
+        return second_gradients.is_due(self, name)
+
+    def curvature(self, *, samples: float) -> contextlib.AbstractContextManager[None]:
+        """Give the optimizer the gradients that are computed within the context as an estimate of the curvature.
+
+        Gradients from before are set aside and come back. What the loss must be is the algorithm's: for Sophia-G the
+        mean over `samples` predictions with labels that are sampled from the model.
+
+        Args:
+            samples: Number of predictions, over which the loss is a mean.
+
+        Raises:
+            TypeError: No group runs an algorithm that reads a curvature.
+            ValueError: `samples` is not above 0, or a gradient is not finite and `skip_nonfinite` is "raise".
+            RuntimeError: No gradient was computed, or the parameters are those of `evaluated()`.
+        """
+        self._check_trains("Estimate the curvature")
+        return second_gradients.second_gradient(self, "curvature", {"samples": samples})
+
+    @torch.no_grad()
+    @_disable_dynamo
+    def _take_second(self, name: str, given: dict[str, float]) -> None:
+        """Give the present gradients to the stages that take a second one of that name."""
+        takers = [(g, spec) for g in self.param_groups if name in (spec := self.spec(g)).second_gradients]
+        if not any(param.grad is not None for group, _ in takers for param in group["params"]):
+            raise second_gradients.no_gradient(name)
+        if self._skips():
+            return
+        with _without_autocast():
+            for group, spec in takers:
+                by_time: dict[float, list[torch.Tensor]] = {}
+                for param in group["params"]:
+                    if param.grad is not None:
+                        t = self._state_of(param, group, spec.rule)["step"].item() + 1
+                        by_time.setdefault(t, []).append(param)
+                for t, params in by_time.items():
+                    scalars = spec.second_scalars(name, t, given)
+                    for update in self._updates_at(t, group, params, spec.second_rule(name), scalars):
+                        backends.get(*update.engine)(*update.operands, **update.options)
 
     @contextlib.contextmanager
     def evaluated(self) -> Iterator[None]:

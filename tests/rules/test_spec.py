@@ -29,6 +29,7 @@ from logclock.algorithms import (
     SgdSpec,
     SignumSpec,
     SoapSpec,
+    SophiaGSpec,
 )
 from logclock.config import from_dict, to_dict
 from logclock.config.field_docs import field_docs
@@ -144,6 +145,9 @@ CASES = {
         smallest_scale=1e-2,
     ),
     "adam-mini": AdamMiniSpec(**UNCORRECTED, eps=1e-6, row_blocks=2, **SHARED | {"decay_coupling": "independent"}),
+    "sophia-g": SophiaGSpec(
+        **EMAS | {"ema2": 0.05}, rho=0.1, eps=1e-12, estimate_interval=5, **SHARED | {"decay_coupling": "independent"}
+    ),
     "prodigy": ProdigySpec(
         **SHARED | {"decay_coupling": "independent"},
         ema1=0.05,

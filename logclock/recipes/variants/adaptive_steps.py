@@ -1,6 +1,6 @@
 """Optimizers that choose the size of a step otherwise than AdamW: from other moments, fewer of them, or a curvature."""
 
-from logclock.algorithms import AdafactorSpec, AdamMiniSpec, AdoptSpec, MarsSpec, ProdigySpec
+from logclock.algorithms import AdafactorSpec, AdamMiniSpec, AdoptSpec, MarsSpec, ProdigySpec, SophiaGSpec
 from logclock.recipes.variants.settings import adamw, plain
 from logclock.recipes.variants.variant import DECAY_AXIS, Variant, guess
 from logclock.sweep.search import Axis
@@ -43,6 +43,13 @@ ADAPTIVE_STEPS = (
         setup=lambda lr, steps, kappa: ProdigySpec(lr=lr, bias_correction=True, safeguard_warmup=True, **plain(steps)),
         peak_lr={"demo": guess(1.0, "the authors', who do not tune it")},
         axes=(DECAY_AXIS, Axis(path="optimizer.coefficient", values=("0.5", "2"))),
+    ),
+    Variant(
+        name="sophia-g",
+        question="Sophia-G, curvature from sampled labels every 10 updates: is it worth a tenth more passes?",
+        setup=lambda lr, steps, kappa: SophiaGSpec(lr=lr, **plain(steps)),
+        peak_lr={"demo": guess(2e-3, "a quarter of AdamW's, half of what arXiv:2509.02046 found at 130M")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.rho", values=("0.0125", "0.1"))),
     ),
 )
 """Variants of this file, in the order of the list."""
