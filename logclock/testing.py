@@ -171,7 +171,8 @@ def assert_late_parameters_start_at_their_own_first_update(
             twin.grad = None
         _step(fresh)
 
-    _assert_same(late, late_twin, "a late parameter and one that starts with its first gradient")
+    if not _spec(optimizer).rule.shared_states:  # such a number has moved on without the late parameter
+        _assert_same(late, late_twin, "a late parameter and one that starts with its first gradient")
     seen = optimizer.state[late]["step"].item()
     assert seen == 3, f"a parameter with 3 gradients has seen {seen} updates."
 

@@ -1,11 +1,14 @@
 # Written by `make stubs`; a test says when it is out of date.
 from logclock.algorithms.adabelief import AdabeliefSpec as AdabeliefSpec
+from logclock.algorithms.adafactor import AdafactorSpec as AdafactorSpec
+from logclock.algorithms.adam_mini import AdamMiniSpec as AdamMiniSpec
 from logclock.algorithms.adamp import AdampSpec as AdampSpec
 from logclock.algorithms.adams import AdamsSpec as AdamsSpec
 from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adan import AdanSpec as AdanSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec
+from logclock.algorithms.adopt import AdoptSpec as AdoptSpec
 from logclock.algorithms.apollo import ApolloSpec as ApolloSpec
 from logclock.algorithms.apollo_mini import ApolloMiniSpec as ApolloMiniSpec
 from logclock.algorithms.aro import AroSpec as AroSpec
@@ -24,9 +27,11 @@ from logclock.algorithms.kl_shampoo import KlShampooSpec as KlShampooSpec
 from logclock.algorithms.kl_soap import KlSoapSpec as KlSoapSpec
 from logclock.algorithms.laprop import LapropSpec as LapropSpec
 from logclock.algorithms.lion import LionSpec as LionSpec
+from logclock.algorithms.mars import MarsSpec as MarsSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec
 from logclock.algorithms.nadamw import NadamwSpec as NadamwSpec
 from logclock.algorithms.normsgd import NormsgdSpec as NormsgdSpec
+from logclock.algorithms.prodigy import ProdigySpec as ProdigySpec
 from logclock.algorithms.psgd_kron import PsgdKronSpec as PsgdKronSpec
 from logclock.algorithms.scaled_adam import ScaledAdamSpec as ScaledAdamSpec
 from logclock.algorithms.sgd import SgdSpec as SgdSpec
@@ -35,6 +40,7 @@ from logclock.algorithms.shampoo import ShampooSpec as ShampooSpec
 from logclock.algorithms.signum import SignumSpec as SignumSpec
 from logclock.algorithms.simplified_ademamix import SimplifiedAdemamixSpec as SimplifiedAdemamixSpec
 from logclock.algorithms.soap import SoapSpec as SoapSpec
+from logclock.algorithms.sophia_g import SophiaGSpec as SophiaGSpec
 from logclock.algorithms.splus import SplusSpec as SplusSpec
 from logclock.algorithms.stable_adamw import StableAdamwSpec as StableAdamwSpec
 

@@ -6,14 +6,17 @@ from collections.abc import Callable
 import torch
 
 from logclock.backends import foreach, fused, loop
+from logclock.backends.parts import Turns, finish_together
 from logclock.config.registry import suggestion
 from logclock.rules import Rule
 
-__all__ = ["BACKENDS", "current_name", "get", "name_for"]
+__all__ = ["BACKENDS", "current_name", "finish_together", "get", "get_start", "name_for"]
 
 Run = Callable[..., None]
 
 BACKENDS: dict[str, Run] = {"loop": loop.run, "foreach": foreach.run, "fused": fused.run}
+
+STARTS: dict[str, Callable[..., Turns]] = {"loop": loop.start, "foreach": foreach.start, "fused": fused.start}
 
 
 def get(name: str, device: torch.device, rule: Rule) -> Run:
@@ -23,11 +26,25 @@ def get(name: str, device: torch.device, rule: Rule) -> Run:
         ValueError: The name is unknown.
         RuntimeError: The backend cannot run here; the message says why.
     """
+    return BACKENDS[_checked_name(name, device, rule)]
+
+
+def get_start(name: str, device: torch.device, rule: Rule) -> Callable[..., Turns]:
+    """Return the `start` function of a backend, for updates that `finish_together` ends side by side.
+
+    Raises:
+        ValueError: The name is unknown.
+        RuntimeError: The backend cannot run here; the message says why.
+    """
+    return STARTS[_checked_name(name, device, rule)]
+
+
+def _checked_name(name: str, device: torch.device, rule: Rule) -> str:
     chosen = name_for(name, device, rule)
     reason = fused.unavailable_reason(device) if chosen == "fused" else None
     if reason is not None:
         raise RuntimeError(reason)
-    return BACKENDS[chosen]
+    return chosen
 
 
 def name_for(name: str, device: torch.device, rule: Rule) -> str:

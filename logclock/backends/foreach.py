@@ -9,7 +9,7 @@ import torch
 from logclock.backends.loop import OPERATIONS as ONE_BY_ONE
 from logclock.backends.loop import REDUCTIONS
 from logclock.backends.operands import SCRATCH_BYTES, piece_size, pieces
-from logclock.backends.parts import Batch, by_segments, run_parts
+from logclock.backends.parts import Batch, by_segments, run_parts, take_turns
 from logclock.backends.program import Instruction
 
 __all__ = ["run"]
@@ -162,5 +162,10 @@ OPERATIONS: dict[str, Callable[..., Tensors]] = {
 }
 """Those that torch has for lists; the others run one by one."""
 
-run = functools.partial(run_parts, run_program=by_segments(_run_segment), largest_stack=None)
-"""Update parameters and states in place; arguments are those of `parts.run_parts`."""
+_engine: dict[str, Any] = {"run_program": by_segments(_run_segment), "largest_stack": None}
+
+run = functools.partial(run_parts, **_engine)
+"""Update parameters and states in place; arguments are those of `parts.take_turns`."""
+
+start = functools.partial(take_turns, **_engine)
+"""Begin an update that stops where it needs sums over all tensors; see `parts.finish_together`."""

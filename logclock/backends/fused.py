@@ -13,7 +13,7 @@ import torch
 from logclock.backends import native
 from logclock.backends.emit import TYPES, Signature, number_names, shared_names, source_of
 from logclock.backends.operands import compute_dtype, flat_operands, is_sharded, local, sums_over_shards, write_back
-from logclock.backends.parts import run_parts
+from logclock.backends.parts import Turns, finish_together, take_turns
 from logclock.backends.program import Program
 from logclock.backends.storage import Rounding, element_numbers
 from logclock.rules import Rule
@@ -34,40 +34,29 @@ def unavailable_reason(device: torch.device) -> str | None:
     return native.unavailable_reason()
 
 
-def run(
-    rule: Rule,
-    params: Sequence[torch.Tensor],
-    grads: Sequence[torch.Tensor],
-    states: Sequence[Sequence[torch.Tensor]],
-    scalars: Mapping[str, Any],
-    *,
-    maximize: bool = False,
-    rounding: Rounding | None = None,
-) -> None:
-    """Update parameters and states in place, as `loop.run` does but for rounding; arguments as of `parts.run_parts`.
+def run(rule: Rule, params: Sequence[torch.Tensor], *operands: Any, **options: Any) -> None:
+    """Update parameters and states in place, as `loop.run` does but for rounding; arguments as of `parts.take_turns`.
 
     Raises:
         RuntimeError: There is no C++ compiler, or the tensors are not on a CPU.
     """
-    if not params:
-        return
+    if params:
+        finish_together([start(rule, params, *operands, **options)])
+
+
+def start(rule: Rule, params: Sequence[torch.Tensor], *operands: Any, **options: Any) -> Turns:
+    """Begin an update that stops where it needs sums over all tensors; see `parts.finish_together`.
+
+    Raises:
+        RuntimeError: As in `run`.
+    """
     if params[0].device.type != "cpu":
         raise RuntimeError(unavailable_reason(params[0].device))
     if compute_dtype(params[0]) not in (torch.float32, torch.float64):
         raise RuntimeError(
             f"backend 'fused' computes in float32 and float64, got parameters of {params[0].dtype}. Use backend='loop'."
         )
-    run_parts(
-        rule,
-        params,
-        grads,
-        states,
-        scalars,
-        run_program=_run_program,
-        largest_stack=None,
-        maximize=maximize,
-        rounding=rounding,
-    )
+    return take_turns(rule, params, *operands, run_program=_run_program, largest_stack=None, **options)
 
 
 class _Work(ctypes.Structure):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from logclock.backends.operands import piece_size, pieces
-from logclock.backends.parts import Batch, by_segments, run_parts
+from logclock.backends.parts import Batch, by_segments, run_parts, take_turns
 from logclock.backends.program import Instruction
 
 __all__ = ["OPERATIONS", "REDUCTIONS", "run"]
@@ -120,5 +120,10 @@ def _total_square(x: torch.Tensor) -> Any:
 REDUCTIONS: dict[str, Callable[[torch.Tensor], Any]] = {"total": _total, "total_square": _total_square}
 """Sums over a piece, on a CPU in float64: a number on the host there, a 0-d tensor elsewhere."""
 
-run = functools.partial(run_parts, run_program=by_segments(_run_segment), largest_stack=1)
-"""Update parameters and states in place; arguments are those of `parts.run_parts`."""
+_engine: dict[str, Any] = {"run_program": by_segments(_run_segment), "largest_stack": 1}
+
+run = functools.partial(run_parts, **_engine)
+"""Update parameters and states in place; arguments are those of `parts.take_turns`."""
+
+start = functools.partial(take_turns, **_engine)
+"""Begin an update that stops where it needs sums over all tensors; see `parts.finish_together`."""

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +15,7 @@ from logclock.backends.scalars import Scalar
 from logclock.backends.storage import Rounding, element_numbers, write
 from logclock.rules import Rule
 
-__all__ = ["Batch", "RunProgram", "RunSegment", "by_segments", "run_parts"]
+__all__ = ["Batch", "RunProgram", "RunSegment", "Turns", "by_segments", "finish_together", "run_parts", "take_turns"]
 
 
 @dataclasses.dataclass
@@ -123,7 +124,49 @@ class RunProgram(Protocol):
         """Update the operands that the program writes, in place."""
 
 
-def run_parts(
+Turns = Generator[dict[str, Any], dict[str, Any], None]
+"""An update that stops where it needs sums over all tensors: it yields its share of them, and is sent the sums."""
+
+
+def run_parts(rule: Rule, *operands: Any, **options: Any) -> None:
+    """Update parameters and states in place; arguments are those of `take_turns`, for all tensors there are."""
+    finish_together([take_turns(rule, *operands, **options)])
+
+
+def finish_together(updates: Sequence[Turns]) -> None:
+    """Run updates to their end, side by side, each sum over the tensors of all of them."""
+    waiting = [(update, share) for update in updates if (share := next(update, None)) is not None]
+    while waiting:
+        totals: dict[str, Any] = {}
+        for _, share in waiting:
+            for name, value in share.items():
+                totals[name] = value if name not in totals else totals[name] + _as(value, totals[name])
+        waiting = [(update, share) for update, _ in waiting if (share := _resumed(update, totals)) is not None]
+
+
+def _resumed(update: Turns, totals: dict[str, Any]) -> dict[str, Any] | None:
+    """Send an update its sums and return its share of the next ones, None if it has ended."""
+    try:
+        return update.send(totals)
+    except StopIteration:
+        return None
+
+
+def _as(value: Any, like: Any) -> Any:
+    """Return a number where another one is: on the host, or on a device."""
+    if isinstance(like, torch.Tensor):
+        return value.to(like.device) if isinstance(value, torch.Tensor) else value
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def _share(column: Sequence[torch.Tensor]) -> Any:
+    """Return the sum of a number over some tensors: a number on a CPU, which no kernel adds up, else a 0-d tensor."""
+    if column[0].device.type == "cpu":
+        return math.fsum(value.item() for value in column)
+    return torch.stack(list(column)).sum()
+
+
+def take_turns(
     rule: Rule,
     params: Sequence[torch.Tensor],
     grads: Sequence[torch.Tensor],
@@ -134,8 +177,8 @@ def run_parts(
     largest_stack: int | None,
     maximize: bool = False,
     rounding: Rounding | None = None,
-) -> None:
-    """Update parameters and states in place; gradients are only read.
+) -> Turns:
+    """Update parameters and states in place, stopping for sums over all tensors; gradients are only read.
 
     Args:
         rule: The update.
@@ -148,12 +191,19 @@ def run_parts(
         maximize: Whether to run on the negated gradients.
         rounding: What decides the bits of stochastic rounding.
     """
+    if not params:
+        return
     plan = plan_of(rule)
     columns: dict[str, Sequence[torch.Tensor]] = {"param": params, "grad": grads}
     columns |= dict(zip(rule.state_names, states, strict=True))
     for name in plan.buffers:
         columns[name] = [torch.empty_like(param, dtype=compute_dtype(param)) for param in params]
-    for part in plan.parts:
+    device = params[0].device
+    for part, totals in zip(plan.parts, plan.totals, strict=True):
+        if totals:
+            found = yield {name: _share(columns[state]) for name, state in totals}
+            here = torch.zeros((), device=device) if device.type != "cpu" else 0.0
+            scalars = {**scalars, **{name: _as(found[name], here) for name, _ in totals}}
         if isinstance(part, Program):
             run_program(part, params, columns, scalars, maximize=maximize, rounding=rounding)
         else:

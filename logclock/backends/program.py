@@ -176,10 +176,12 @@ class Plan:
     Args:
         parts: Programs and stages on matrices.
         buffers: Names of the operands that live from one part to another, shaped like the parameter.
+        totals: For each part, the sums over all tensors that it reads, each with the state that is summed.
     """
 
     parts: tuple[Program | MatrixPart, ...]
     buffers: tuple[str, ...]
+    totals: tuple[tuple[tuple[str, str], ...], ...]
 
 
 class ScalarOperand:
@@ -348,11 +350,17 @@ def _scalar(value: Any) -> ScalarOperand:
 
 @functools.cache
 def plan_of(rule: Rule) -> Plan:
-    """Return a rule as programs and matrix stages, each stage of the rule in one of them."""
+    """Return a rule as programs and matrix stages, each stage of the rule in one of them.
+
+    A stage that reads a sum over all tensors begins a new part, before which all tensors must have come as far.
+    """
+    return _plan(rule, _runs(rule.steps, waits=True))
+
+
+def _plan(rule: Rule, runs: list[list[Step]]) -> Plan:
     parts: list[Program | MatrixPart] = []
     where = {"param": "param", "grad": "grad"}
     """Name of the operand that holds a stage's input at this point."""
-    runs = _runs(rule.steps)
     for index, run in enumerate(runs):
         later = {name for other in runs[index + 1 :] for step in other for name in step.stage.inputs}
         made: dict[str, str] = {step.output: _OPERAND_OF[step.output] for step in run}
@@ -367,24 +375,37 @@ def plan_of(rule: Rule) -> Plan:
             parts.append(MatrixPart(step, inputs, (outputs[step.output], *step.state_names)))
         where |= outputs
     used = dict.fromkeys(name for part in parts for name in _operands_of(part))
-    return Plan(tuple(parts), tuple(name for name in used if name in _OPERAND_OF.values()))
+    read = [dict.fromkeys(name for step in run for name in step.scalar_names if name in rule.totals) for run in runs]
+    return Plan(
+        tuple(parts),
+        tuple(name for name in used if name in _OPERAND_OF.values()),
+        tuple(tuple((name, rule.totals[name]) for name in names) for names in read),
+    )
 
 
 _OPERAND_OF = {"grad": "new_grad", "update": "update", "moved": "moved"}
 
 
+@functools.cache
 def trace(rule: Rule) -> Program:
-    """Return the program of a rule without matrix stages."""
-    (program,) = plan_of(rule).parts
+    """Return the program of a rule without matrix stages, for a tensor that is updated alone: sums over all are its."""
+    (program,) = (plan_of(rule) if not rule.totals else _plan(rule, _runs(rule.steps, waits=False))).parts
     assert isinstance(program, Program)
     return program
 
 
-def _runs(steps: Iterable[Step]) -> list[list[Step]]:
-    """Return the steps as runs of elementwise ones and single matrix stages."""
+def _runs(steps: Iterable[Step], *, waits: bool) -> list[list[Step]]:
+    """Return the steps as runs of elementwise ones and single matrix stages.
+
+    Args:
+        steps: The steps.
+        waits: Whether a run ends where a step reads the sum over all tensors of a number that the run makes.
+    """
     runs: list[list[Step]] = []
     for step in steps:
-        if runs and step.stage.is_elementwise and runs[-1][0].stage.is_elementwise:
+        made = {total for before in runs[-1] for total in before.totals} if runs and waits else set()
+        is_open = bool(runs) and runs[-1][0].stage.is_elementwise and not made & {*step.scalar_names}
+        if is_open and step.stage.is_elementwise:
             runs[-1].append(step)
         else:
             runs.append([step])
@@ -424,6 +445,7 @@ def _program(steps: list[Step], where: Mapping[str, str], outputs: Mapping[str, 
     scalars = {name: ScalarOperand(named(name)) for step in steps for name in step.scalar_names}
     for step in steps:
         visible |= step(visible, scalars)
+        scalars |= {total: visible[state] for total, state in step.totals.items()}
     targets = {}
     for name, operand in [*outputs.items(), *((name, name) for name in states)]:
         result = visible[name]

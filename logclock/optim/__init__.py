@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from logclock.optim import classes
 from logclock.optim.adaptive_warmup import AdaptiveWarmup
+from logclock.optim.attention import by_heads, head_blocks
 from logclock.optim.groups import assign_groups, assign_matrices, matrix_param_groups, param_groups
 from logclock.optim.optimizer import LowPrecisionWarning, ScheduledOptimizer, from_spec, group_of
 
@@ -16,8 +17,10 @@ __all__ = [
     "ScheduledOptimizer",
     "assign_groups",
     "assign_matrices",
+    "by_heads",
     "from_spec",
     "group_of",
+    "head_blocks",
     "matrix_param_groups",
     "param_groups",
 ]

@@ -1,10 +1,11 @@
 """How do rules and schedules become a torch.optim.Optimizer that resumes, checkpoints and shards like torch's own?"""
 
 import contextlib
+import dataclasses
 import itertools
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from logclock import backends
 from logclock.backends.operands import is_sharded, local
 from logclock.backends.storage import FORMATS, Rounding
 from logclock.config import to_dict
-from logclock.optim import torch_state
+from logclock.optim import second_gradients, torch_state
 from logclock.optim.completion import (
     BOOKKEEPING,
     SETTINGS,
@@ -279,7 +280,11 @@ class ScheduledOptimizer(Optimizer):
         arithmetic = torch.promote_types(param.dtype, torch.float32)
         if declared.is_number:
             exact = torch.float32 if param.device.type == "mps" else torch.float64  # a sum of a million small weights
-            return torch.zeros((), dtype=exact, device=param.device)
+            number = torch.zeros((), dtype=exact, device=param.device)
+            shared = self._shared_numbers(group["algorithm"]) if declared.is_shared else {}
+            if name in shared:
+                return number.copy_(shared[name])
+            return number if isinstance(declared.init, str) else number.fill_(declared.init)
         chosen = state_formats(group["state_dtype"], rule)[name]
         dtype = arithmetic if chosen is None else FORMATS[chosen].dtype
         shape = self.spec(group).state_shape(name, tuple(param.shape))
@@ -322,12 +327,21 @@ class ScheduledOptimizer(Optimizer):
         self._check_step()
         if self._skips():
             return
-        first = 0
         turns = self._turns()
         with _without_autocast():
+            waiting: dict[str, list[_Update]] = {}
             for group in self.param_groups:
-                self._update_group(group, first, turns)
-                first += len(group["params"])
+                if self.spec(group).rule.totals:
+                    waiting.setdefault(group["algorithm"], []).extend(self._updates(group, turns))
+                else:
+                    for update in self._updates(group, turns):
+                        backends.get(*update.engine)(*update.operands, **update.options)
+                        self._count(update)
+            for algorithm, updates in waiting.items():
+                backends.finish_together([backends.get_start(*u.engine)(*u.operands, **u.options) for u in updates])
+                for update in updates:
+                    self._count(update)
+                self._share_numbers(algorithm, updates)
 
     def _turns(self) -> dict[torch.Tensor, int]:
         """Return the turns of the parameters that take turns, from nothing but how groups and shapes were declared.
@@ -347,24 +361,56 @@ class ScheduledOptimizer(Optimizer):
                 turns[param] = len(turns) % num_turns
         return turns
 
-    def _update_group(self, group: dict[str, Any], first: int, turns: dict[torch.Tensor, int]) -> None:
+    def _count(self, update: "_Update") -> None:
+        for param in update.params:
+            self.state[param]["step"] += 1
+
+    def _share_numbers(self, algorithm: str, updates: list["_Update"]) -> None:
+        """Give every parameter of an algorithm the shared numbers that the updates ended with."""
+        updated = {param for update in updates for param in update.params}
+        numbers = self._shared_numbers(algorithm, updated)
+        for group in self.param_groups:
+            for param in group["params"] if group["algorithm"] == algorithm else ():
+                state = self.state.get(param, {})
+                for name in numbers.keys() & state.keys():
+                    if state[name] is not numbers[name]:
+                        state[name].copy_(numbers[name])
+
+    def _shared_numbers(self, algorithm: str, among: Container[torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
+        """Return the shared numbers of an algorithm by name, from the first parameter that has them."""
+        for group in self.param_groups:
+            names = self.spec(group).rule.shared_states if group["algorithm"] == algorithm else ()
+            for param in group["params"] if names else ():
+                state = self.state.get(param, {})
+                if (among is None or param in among) and all(name in state for name in names):
+                    return {name: state[name] for name in names}
+        return {}
+
+    def _updates(self, group: dict[str, Any], turns: dict[torch.Tensor, int]) -> Iterator["_Update"]:
+        """Yield what a backend runs at once: parameters of a group that share clock, turn, device and dtypes."""
         spec = self.spec(group)
-        rule = spec.rule
-        stochastic = _stochastic_states(group["state_dtype"], rule)
-        is_random = bool(stochastic) or rule.is_random
-        numbers = {param: first + i for i, param in enumerate(group["params"])} if is_random else {}
         for t, turn, params in self._by_due(group, spec, turns):
             scalars = spec.scalars(t, _host_number(group["lr"]), turn=turn)
-            for (device, _, _), members in _by_kind(params).items():
-                states = [[self.state[p][name] for p in members] for name in rule.state_names]
-                rounding = None
-                if is_random:
-                    rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
-                run = backends.get(group["backend"], device, rule)
-                grads = [p.grad for p in members]
-                run(rule, members, grads, states, scalars, maximize=group["maximize"], rounding=rounding)
-                for param in members:
-                    self.state[param]["step"] += 1
+            yield from self._updates_at(t, group, params, spec.rule, scalars)
+
+    def _updates_at(
+        self, t: float, group: dict[str, Any], params: list[torch.Tensor], rule: Rule, scalars: dict[str, Any]
+    ) -> Iterator["_Update"]:
+        """Yield parameters of one clock that share device and dtypes, with what a rule needs to run on them."""
+        stochastic = _stochastic_states(group["state_dtype"], self.spec(group).rule)
+        is_random = bool(stochastic) or rule.is_random
+        numbers: dict[torch.Tensor, int] = {}
+        if is_random:
+            everything = (param for own in self.param_groups for param in own["params"])
+            numbers = {param: i for i, param in enumerate(everything)}
+        for (device, _, _), members in _by_kind(params).items():
+            states = [[self.state[p][name] for p in members] for name in rule.state_names]
+            rounding = None
+            if is_random:
+                rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
+            options = {"maximize": group["maximize"], "rounding": rounding}
+            operands = (rule, members, [p.grad for p in members], states, scalars)
+            yield _Update((group["backend"], device, rule), members, operands, options)
 
     def _check_trains(self, action: str) -> None:
         """Raise while the parameters are those of `evaluated()`."""
@@ -378,7 +424,8 @@ class ScheduledOptimizer(Optimizer):
         """Raise for whatever a step could not go through with, before anything has changed."""
         self._check_trains("Step")
         for group in self.param_groups:
-            needs_norm = self.spec(group).apply.needs_norm
+            spec = self.spec(group)
+            needs_norm = spec.apply.needs_norm
             for param in group["params"]:
                 if param.grad is None:
                     continue
@@ -393,9 +440,16 @@ class ScheduledOptimizer(Optimizer):
                         f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step "
                         "counter stops counting and with it every schedule. Continue from a new optimizer."
                     )
-                if needs_norm and "step" not in state and param.numel() and _is_zero(param):
+                if (
+                    spec.second_gradients
+                    and "step" in state
+                    and (advice := spec.missing(state["step"].item() + 1, state))
+                ):
+                    raise RuntimeError(advice)
+                is_new = "step" not in state or state["step"].item() == 0
+                if needs_norm and is_new and param.numel() and _is_zero(param):
                     raise ValueError(
-                        f"apply={self.spec(group).apply.name!r} keeps the norm of a parameter, and one of shape "
+                        f"apply={spec.apply.name!r} keeps the norm of a parameter, and one of shape "
                         f"{tuple(param.shape)} is all zeros: it could never move. Give it a small random start, or "
                         "another apply in a group of its own."
                     )
@@ -462,6 +516,48 @@ class ScheduledOptimizer(Optimizer):
                 alike.setdefault(tuple(spec.due(t, turns.get(param, 0)).items()), []).append(param)
             for members in alike.values():
                 yield t, turns.get(members[0], 0), members
+
+    def is_due(self, name: str) -> bool:
+        """Return whether a second gradient of that name, `curvature` say, should be given before the next step."""
+        return second_gradients.is_due(self, name)
+
+    def curvature(self, *, samples: float) -> contextlib.AbstractContextManager[None]:
+        """Give the optimizer the gradients that are computed within the context as an estimate of the curvature.
+
+        Gradients from before are set aside and come back. What the loss must be is the algorithm's: for Sophia-G the
+        mean over `samples` predictions with labels that are sampled from the model.
+
+        Args:
+            samples: Number of predictions, over which the loss is a mean.
+
+        Raises:
+            TypeError: No group runs an algorithm that reads a curvature.
+            ValueError: `samples` is not above 0, or a gradient is not finite and `skip_nonfinite` is "raise".
+            RuntimeError: No gradient was computed, or the parameters are those of `evaluated()`.
+        """
+        self._check_trains("Estimate the curvature")
+        return second_gradients.second_gradient(self, "curvature", {"samples": samples})
+
+    @torch.no_grad()
+    @_disable_dynamo
+    def _take_second(self, name: str, given: dict[str, float]) -> None:
+        """Give the present gradients to the stages that take a second one of that name."""
+        takers = [(g, spec) for g in self.param_groups if name in (spec := self.spec(g)).second_gradients]
+        if not any(param.grad is not None for group, _ in takers for param in group["params"]):
+            raise second_gradients.no_gradient(name)
+        if self._skips():
+            return
+        with _without_autocast():
+            for group, spec in takers:
+                by_time: dict[float, list[torch.Tensor]] = {}
+                for param in group["params"]:
+                    if param.grad is not None:
+                        t = self._state_of(param, group, spec.rule)["step"].item() + 1
+                        by_time.setdefault(t, []).append(param)
+                for t, params in by_time.items():
+                    scalars = spec.second_scalars(name, t, given)
+                    for update in self._updates_at(t, group, params, spec.second_rule(name), scalars):
+                        backends.get(*update.engine)(*update.operands, **update.options)
 
     @contextlib.contextmanager
     def evaluated(self) -> Iterator[None]:
@@ -536,6 +632,23 @@ class ScheduledOptimizer(Optimizer):
             for name, value in state.items()
             if name != "step"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Update:
+    """Parameters that a backend updates at once, and with what.
+
+    Args:
+        engine: Arguments of `backends.get`.
+        params: The parameters.
+        operands: Positional arguments of the backend.
+        options: Its keywords.
+    """
+
+    engine: tuple[str, torch.device, Rule]
+    params: list[torch.Tensor]
+    operands: tuple[Any, ...]
+    options: dict[str, Any]
 
 
 def _stochastic_states(state_dtype: Any, rule: Rule) -> frozenset[str]:

@@ -155,6 +155,8 @@ def state_rows(states: Mapping[str, State]) -> list[StateRow]:
         shape = shapes[state.shape] if isinstance(state.shape, str) else " x ".join(state.shape)
         if state.empty_above is not None:
             shape += f", 0 x 0 where a side exceeds {state.empty_above}"
+        if state.only is not None:
+            shape += ", of matrices" if state.only == "matrices" else ", of what is no matrix"
         start = starts[state.init] if isinstance(state.init, str) else f"{state.init:.3g}"
         formats = "any" if state.weight is None else f"any that can follow {state.weight}"
         if state.is_number or state.keeps == "float32":
@@ -168,8 +170,9 @@ def state_bytes_per_element(states: Mapping[str, State]) -> str:
 
     Numbers and vectors do not count.
     """
-    sides = [state for state in states.values() if not isinstance(state.shape, str) and len(state.shape) == 2]
+    taken = [state for state in states.values() if state.only != "others"]
+    sides = [state for state in taken if not isinstance(state.shape, str) and len(state.shape) == 2]
     low = sum(state.has_rank for state in sides)
-    full = sum(state.shape == "param" for state in states.values()) + len(sides) - low
+    full = sum(state.shape == "param" for state in taken) + len(sides) - low
     terms = [str(4 * full)] if full or not low else []
     return " + ".join([*terms, f"{4 * low} r/n"] if low else terms)

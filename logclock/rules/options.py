@@ -63,7 +63,8 @@ class Option:
 
     def scalars(self, t: float) -> dict[str, Any]:
         """Return the scalars of update t that the stages read, by their names there, but for the shared ones."""
-        names = [name for stage, _ in self.stages for name in stage.scalar_names if name not in SHARED_SCALARS]
+        known = {*SHARED_SCALARS, *(state.total for state in self.states.values())}
+        names = [name for stage, _ in self.stages for name in stage.scalar_names if name not in known]
         return scalars_by_name(self, names, t)
 
 

@@ -51,6 +51,12 @@ class Step:
         """Names of its scalars in `Spec.scalars`."""
         return tuple(self.scalar_name(name) for name in self.stage.scalar_names)
 
+    @property
+    def totals(self) -> dict[str, str]:
+        """Its states of which later stages read the sum over all tensors, by the name of that sum."""
+        pairs = zip(self.state_names, self.states, strict=True)
+        return {self.scalar_name(state.total): name for name, state in pairs if state.total is not None}
+
     def scalar_name(self, name: str) -> str:
         """Return the name in `Spec.scalars` of one of the stage's scalars."""
         return f"{self.owner}.{name}" if self.owner and name not in SHARED_SCALARS else name
@@ -91,8 +97,20 @@ class Rule:
 
     @property
     def scalar_names(self) -> tuple[str, ...]:
-        """Names of all scalars."""
-        return tuple(dict.fromkeys(name for step in self.steps for name in step.scalar_names))
+        """Names of all scalars but the totals, which come from the tensors."""
+        return tuple(
+            dict.fromkeys(name for step in self.steps for name in step.scalar_names if name not in self.totals)
+        )
+
+    @functools.cached_property
+    def totals(self) -> dict[str, str]:
+        """The states whose sums over all tensors stages read, by the name of the sum."""
+        return {total: state for step in self.steps for total, state in step.totals.items()}
+
+    @functools.cached_property
+    def shared_states(self) -> tuple[str, ...]:
+        """Names of the states that are one number for all tensors."""
+        return tuple(name for name, state in self.states.items() if state.is_shared)
 
     @property
     def is_elementwise(self) -> bool:
@@ -116,7 +134,7 @@ class Rule:
         return digest.hexdigest()[:16]
 
     def __call__(self, param: Any, grad: Any, *states: Any, **scalars: Any) -> tuple[Any, ...]:
-        """Run the update on the tensors of one parameter and return the new parameter and states."""
+        """Run the update on the tensors of one parameter, alone, and return the new parameter and states."""
         values = {"param": param, "grad": grad, **dict(zip(self.state_names, states, strict=True))}
         for step in self.steps:
             if step.stage.is_elementwise:
@@ -124,4 +142,5 @@ class Rule:
             else:
                 stacks = {name: value.unsqueeze(0) for name, value in values.items() if isinstance(value, torch.Tensor)}
                 values |= {name: value.squeeze(0) for name, value in step(stacks, scalars).items()}
+            scalars |= {total: values[state] for total, state in step.totals.items()}
         return (values["moved"], *(values[name] for name in self.state_names))

@@ -37,9 +37,12 @@ class Spec(ABC):
         direction: The stages that turn a gradient into an update.
         states: Declarations of the direction's states that are not zeros shaped like the parameter.
         matrices_only: Whether embeddings, head and vectors need another optimizer.
+        second_gradients: Stages that take another gradient than that of an update, by the name of the optimizer's
+            method that gives it to them; their result is left unused, their states are those of the direction.
         absorbs_decay: Whether weight decay is part of the update, and no longer acts where that is applied: for
             methods whose decay depends on the gradient. Its stages read `absorbed_decay` and, for a decay
             after the update, `rate_before_decay`.
+        cuts_heads: Whether its `row_blocks` should be the number of heads of a query or key projection.
         class_name: Name of the optimizer class that stands for it.
         paper: Where it is from.
     """
@@ -47,8 +50,10 @@ class Spec(ABC):
     family: ClassVar[Registry[Any]] = Registry("optimizer", tag="name", home="logclock.algorithms")
     direction: ClassVar[tuple[Stage, ...]]
     states: ClassVar[Mapping[str, State]] = {}
+    second_gradients: ClassVar[Mapping[str, Stage]] = {}
     matrices_only: ClassVar[bool] = False
     absorbs_decay: ClassVar[bool] = False
+    cuts_heads: ClassVar[bool] = False
     class_name: ClassVar[str]
     paper: ClassVar[str] = ""
 
@@ -106,6 +111,25 @@ class Spec(ABC):
         """Return whether call t (1 at the first) moves the parameter; a call that does not only fills states."""
         return True
 
+    def is_due(self, name: str, t: float) -> bool:
+        """Return whether the second gradient of that name should be given before update t."""
+        return False
+
+    def missing(self, t: float, state: Mapping[str, Any]) -> str:
+        """Return what has to be done before update t of a parameter with this state, an empty string if nothing."""
+        return ""
+
+    def second_rule(self, name: str) -> Rule:
+        """Return the rule that takes a second gradient; it writes states only."""
+        stage = self.second_gradients[name]
+        states = tuple(self.states.get(state, State()) for state in stage.state_names)
+        return _rule(f"{name}", (Step(stage, "update", statics=statics_of(self, stage), states=states),))
+
+    def second_scalars(self, name: str, t: float, given: dict[str, float]) -> dict[str, Any]:
+        """Return the scalars of a second gradient given before update t: the spec's, and those of the call."""
+        names = [scalar for scalar in self.second_gradients[name].scalar_names if scalar not in given]
+        return {**scalars_by_name(self, names, t), **given}
+
     @property
     def rule(self) -> Rule:
         """The stages in order: on the gradient, direction, wrappers of the update, apply, wrappers of the move."""
@@ -146,7 +170,8 @@ class Spec(ABC):
             "t": float(t),
         }
         found |= self.due(t, turn)
-        own = [name for stage in self.direction for name in stage.scalar_names if name not in found]
+        known = {*found, *self.rule.totals}
+        own = [name for stage in self.direction for name in stage.scalar_names if name not in known]
         found |= scalars_by_name(self, own, t)
         for option in self._options():
             found |= {f"{option.name}.{name}": value for name, value in option.scalars(t).items()}
@@ -158,6 +183,10 @@ class Spec(ABC):
         found = state.shape_for(tuple(shape), self)
         longest = None if state.empty_above is None else getattr(self, state.empty_above)
         return found if longest is None or max(found, default=0) <= longest else (0,) * len(found)
+
+    def num_blocks(self, shape: tuple[int, ...]) -> int:
+        """Return into how many equal blocks the rows of a parameter are cut, for states with a number for each."""
+        return 1
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise a ValueError for a parameter of a shape that the rule does not take."""

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 __all__ = ["SIDES", "State"]
 
-SIDES = ("rows", "cols", "short", "long")
-"""Sides of a matrix that a state may have (the rows are the longer side of a square); any other name is a field of the
-spec, such as a rank."""
+SIDES = ("rows", "cols", "short", "long", "blocks")
+"""Sides that a state may have: of a matrix (the rows are the longer side of a square), or the number of blocks of
+`Spec.num_blocks`; any other name is a field of the spec, such as a rank."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,11 @@ class State:
         keeps: "float32" for a state that no other format can hold; "any" otherwise.
         place: "shard" if every rank keeps its part, as the parameter is cut; "owner" if the state is whole on a rank.
         empty_above: Name of a field of the spec: the state is 0 x 0 if a side of it would be longer than that.
+        only: "matrices" for a state that is empty for every other parameter; "others" for the reverse.
+        total: For a number: under which name later stages read its sum over all tensors that an optimizer updates
+            together, as a scalar.
+        is_shared: For a number: whether it is one for all tensors that an optimizer updates with the algorithm. Each
+            keeps a copy; a tensor that comes later takes that of the others.
     """
 
     shape: Literal["param", "number"] | tuple[str, ...] = "param"
@@ -32,6 +37,9 @@ class State:
     keeps: Literal["any", "float32"] = "any"
     place: Literal["shard", "owner"] = "shard"
     empty_above: str | None = None
+    only: Literal["matrices", "others"] | None = None
+    total: str | None = None
+    is_shared: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -45,9 +53,13 @@ class State:
 
     def shape_for(self, shape: tuple[int, ...], spec: Any = None) -> tuple[int, ...]:
         """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's or a spec's."""
-        if self.shape == "param":
-            return tuple(shape)
         if self.shape == "number":
             return ()
-        sides = dict(zip(SIDES, (shape[0], shape[1], min(shape), max(shape)), strict=True))
+        if self.only is not None and (self.only == "matrices") != (len(shape) == 2):
+            return (0,) if self.shape == "param" else (0,) * len(self.shape)
+        if self.shape == "param":
+            return tuple(shape)
+        rows, cols = (shape[0], shape[-1]) if shape else (1, 1)
+        num_blocks = spec.num_blocks(shape) if "blocks" in self.shape else 0
+        sides = dict(zip(SIDES, (rows, cols, min(rows, cols), max(rows, cols), num_blocks), strict=True))
         return tuple(sides[side] if side in sides else min(getattr(spec, side), min(shape)) for side in self.shape)

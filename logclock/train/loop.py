@@ -18,6 +18,7 @@ from logclock.optim import (
     ScheduledOptimizer,
     assign_groups,
     assign_matrices,
+    by_heads,
     from_spec,
     group_of,
     matrix_param_groups,
@@ -28,6 +29,7 @@ from logclock.records.record import Status
 from logclock.schedules import AdaptiveWarmupPlan
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
+from logclock.train.curvature import sampled_backward
 from logclock.train.device import autocast, check_memory, choose_device, choose_precision, torch_settings
 from logclock.train.evaluate import ValidationSet
 from logclock.train.export import export_model, write_config
@@ -154,6 +156,9 @@ def run_steps(
                 group["lr"] = group["peak_lr"] * schedule(step)
         inputs_BL, targets_BL = (tokens_BL.to(device, non_blocking=True) for tokens_BL in batches.at(step))
         optimizer.zero_grad(set_to_none=True)
+        if optimizer.is_due("curvature"):
+            with optimizer.curvature(samples=config.tokens_per_step):
+                sampled_backward(config, forward, inputs_BL, in_precision, step=step)
         loss = backward(config, forward, inputs_BL, targets_BL, in_precision)
         grad_norm = clip_gradient(model, config.grad_clip)
         run.timer.optimizer_begins()
@@ -211,7 +216,9 @@ def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
     """Return the optimizer of a run: one algorithm for everything, or one for hidden matrices and one for the rest."""
     hidden, rest = config.optimizers.hidden, config.optimizers.rest
     if rest is None:
-        return from_spec(hidden, param_groups(model), backend=config.backend)
+        groups = param_groups(model)
+        is_open = hidden.cuts_heads and getattr(hidden, "row_blocks", None) is None
+        return from_spec(hidden, by_heads(model, groups) if is_open else groups, backend=config.backend)
     return from_spec(rest, matrix_param_groups(model, matrices=group_of(hidden), rest={}), backend=config.backend)
 
 

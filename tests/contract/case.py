@@ -30,6 +30,8 @@ class Case:
         decay_at_rest: Share of the decay that acts on a tensor of a shape whose gradient is zero.
         runs_away: Whether steps grow faster than gradients, so that no useful rate holds where walls are steep.
         free_signs: States of which the equations leave the signs of columns open, eigenvectors.
+        is_joint: Whether numbers are shared by all tensors: the reference then takes lists of tensors and of gradients,
+            and returns a tuple for each tensor.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
     """
 
@@ -44,6 +46,7 @@ class Case:
     decay_at_rest: Callable = lambda shape: 1.0
     runs_away: bool = False
     free_signs: tuple[str, ...] = ()
+    is_joint: bool = False
     descent_lr: float = 2e-2
 
     @property

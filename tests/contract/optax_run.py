@@ -7,6 +7,7 @@ rows of OUT are the parameter after every update.
 """
 
 import json
+import operator
 import sys
 
 import jax
@@ -15,7 +16,7 @@ import optax
 
 
 def run(name, settings, param, grads):
-    optimizer = getattr(optax, name)(**settings)
+    optimizer = operator.attrgetter(name)(optax)(**settings)
     state = optimizer.init(param)
     for grad in grads:
         updates, state = optimizer.update(grad, state, param)

@@ -163,7 +163,8 @@ def test_a_late_parameter_gets_the_updates_that_it_would_get_alone(composed):
             reference.step()
         optimizer.step()
 
-    assert_bitwise(values(optimizer, [late]), values(reference, [twin]))
+    if not composed.case.is_joint:  # a number that all tensors share has moved on without the late one
+        assert_bitwise(values(optimizer, [late]), values(reference, [twin]))
     assert optimizer.state[late]["step"].item() == 3
 
 

@@ -41,8 +41,13 @@ def test_equals_the_reference_under_running_schedules(case):
     def decay(t):
         return (lr(t) if case.coupled else schedule(t)) * 0.5 / (4.0 + t)
 
-    for i, (param, first, history) in enumerate(zip(params, start, grads, strict=True)):
-        expected = case.reference(first.numpy(), history, lr=lr, decay=decay, **case.placed(i))
+    arrays = [first.numpy() for first in start]
+    if case.is_joint:
+        references = case.reference(arrays, grads, lr=lr, decay=decay)
+    else:
+        pairs = enumerate(zip(arrays, grads, strict=True))
+        references = [case.reference(*pair, lr=lr, decay=decay, **case.placed(i)) for i, pair in pairs]
+    for param, expected in zip(params, references, strict=True):
         ours = {"param": param.detach()} | {k: v for k, v in optimizer.state[param].items() if k != "step"}
         for (name, mine), reference in zip(ours.items(), expected, strict=True):
             pair = (mine.numpy(), reference)

@@ -75,3 +75,14 @@ def test_states_start_as_declared():
     assert state["magnitude_direction_col_gain"].shape == (4,)
     assert not state["exp_avg"].any()
     assert state["schedule_free_weight_sum"].shape == ()
+
+
+def test_a_state_of_one_kind_of_parameter_is_empty_for_the_others():
+    rows, full = State(shape=("rows",), only="matrices"), State(only="others")
+
+    assert [rows.shape_for(shape) for shape in ((6, 4), (6,), (2, 3, 4), ())] == [(6,), (0,), (0,), (0,)]
+    assert [full.shape_for(shape) for shape in ((6, 4), (6,), (2, 3, 4), ())] == [(0,), (6,), (2, 3, 4), ()]
+
+
+def test_a_state_may_have_a_number_for_each_block():
+    assert [State(shape=("blocks",)).shape_for(shape, 3) for shape in ((6, 4), (6,), ())] == [(3,)] * 3
