@@ -4,7 +4,13 @@ import torch
 
 from logclock.rules import Spec
 
-ELEMENTWISE = [name for name in Spec.family if Spec.family.get(name)().rule.is_elementwise]
+
+def is_of_tensors(rule):
+    """Whether all states are tensors: numbers live on the host in float64, and the contract suite compares them."""
+    return rule.is_elementwise and not any(state.is_number for state in rule.states.values())
+
+
+ELEMENTWISE = [name for name in Spec.family if is_of_tensors(Spec.family.get(name)().rule)]
 
 LAYOUTS = ("contiguous", "reversed", "sliced", "padded")
 

@@ -69,7 +69,8 @@ def test_state_of_low_precision_parameters_is_float32(case):
 
 def test_the_format_of_the_state_can_be_chosen_and_survives_loading(case):
     params = case.params()
-    states = Spec.family.get(case.name)(**case.settings).rule.states
+    usual = build(case, params)
+    states = usual.spec(usual.param_groups[0]).rule.states
     chosen = {k: "bfloat16_stochastic" for k, s in states.items() if not s.is_number and s.keeps == "any"}
     optimizer = build(case, params, state_dtype=chosen)
     run(optimizer, params, range(2))

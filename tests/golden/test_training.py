@@ -27,8 +27,8 @@ RELATIVE_OF = {"soap": 7e-3}
 losses by 1.3e-3."""
 
 PEAK_LR = {"adana-undamped": 5e-4, "simplified-ademamix": 5e-5, "scaled-adam": 3e-2}
-"""Instead of the fixture's 5e-3, at which an undamped gain makes steps so long that one ulp becomes 6e-3, and a sum of
-a hundred gradients longer ones; and relative steps are small at it."""
+"""Instead of the fixture's 5e-3, at which an undamped gain makes steps so long that one ulp becomes 6e-3; a sum of a
+hundred gradients would make longer ones still, and ScaledAdam's rate is relative."""
 
 
 @pytest.mark.parametrize("optimizer", VARIANTS)
