@@ -1,5 +1,5 @@
 # Written by `make stubs`; a test says when it is out of date.
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -271,12 +271,13 @@ class Muon(ScheduledOptimizer):
         params: Iterable[Any],
         lr: float | torch.Tensor | None = ...,
         *,
+        coefficients: Literal["jordan", "quintic", "polar-express", "polar-express-8", "cans"] | Sequence[Any] = ...,
+        num_iterations: int = ...,
+        iteration_dtype: Literal["auto", "bfloat16", "float32"] = ...,
+        row_blocks: int | Sequence[int] = ...,
         ema1: float | Schedule | dict[str, Any] = ...,
         nesterov: bool = ...,
         scale_rule: Literal["original", "match_rms_adamw"] = ...,
-        num_iterations: int = ...,
-        iteration_dtype: Literal["auto", "bfloat16", "float32"] = ...,
-        row_blocks: int = ...,
         weight_decay: float | Schedule | dict[str, Any] = ...,
         decay_coupling: Literal["independent", "coupled"] = ...,
         decay_order: Literal["before", "after"] = ...,

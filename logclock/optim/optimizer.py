@@ -1,6 +1,7 @@
 """How do rules and schedules become a torch.optim.Optimizer that resumes, checkpoints and shards like torch's own?"""
 
 import contextlib
+import dataclasses
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -173,8 +174,9 @@ class ScheduledOptimizer(Optimizer):
             if group["backend"] not in ("auto", *backends.BACKENDS):  # of another version; it belongs to the process
                 group["backend"] = "auto"
             spec = self.spec(group)
-            for key in ("apply", "wrappers"):  # groups written before there were such fields
-                group.setdefault(key, to_dict(getattr(spec, key)))
+            for field in dataclasses.fields(spec):
+                if field.metadata.get("omit_default"):  # groups written before there was such a field lack it
+                    group.setdefault(field.name, to_dict(getattr(spec, field.name)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` takes: plain data and tensors.

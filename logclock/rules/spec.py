@@ -37,6 +37,7 @@ class Spec(ABC):
         direction: The stages that turn a gradient into an update.
         states: Declarations of the direction's states that are not zeros shaped like the parameter.
         matrices_only: Whether embeddings, head and vectors need another optimizer.
+        takes_stacks: Whether, if it takes matrices only, it takes 3-D parameters too, as stacks of matrices.
         class_name: Name of the optimizer class that stands for it.
         paper: Where it is from.
     """
@@ -45,6 +46,7 @@ class Spec(ABC):
     direction: ClassVar[tuple[Stage, ...]]
     states: ClassVar[Mapping[str, State]] = {}
     matrices_only: ClassVar[bool] = False
+    takes_stacks: ClassVar[bool] = False
     class_name: ClassVar[str]
     paper: ClassVar[str] = ""
 
@@ -146,7 +148,8 @@ class Spec(ABC):
         takers: tuple[Spec | Option, ...] = (self, *self._options())
         for taker in takers:
             if taker.matrices_only:
-                check_matrix(shape, name=type(taker).family.name_of(type(taker)))
+                name = type(taker).family.name_of(type(taker))
+                check_matrix(shape, name=name, takes_stacks=isinstance(taker, Spec) and taker.takes_stacks)
 
     def evaluation(self, t: float) -> tuple[Wrapper, dict[str, float]] | None:
         """Return the wrapper that evaluates at another point than it trains at, with its scalars after update t."""
@@ -235,12 +238,13 @@ def algorithm(name: str, *, class_name: str, paper: str = "") -> Callable[[S], S
     return add
 
 
-def check_matrix(shape: tuple[int, ...], *, name: str) -> None:
-    """Raise a ValueError unless a parameter is a matrix."""
+def check_matrix(shape: tuple[int, ...], *, name: str, takes_stacks: bool = False) -> None:
+    """Raise a ValueError unless a parameter is a matrix, or a stack of matrices where those are taken."""
     check(
-        len(shape) == 2,
+        len(shape) == 2 or (takes_stacks and len(shape) == 3),
         f"a parameter of {name}",
         "be a matrix (2-D)",
         tuple(shape),
-        advice="logclock.matrix_param_groups gives hidden matrices to it and everything else to another algorithm.",
+        advice="logclock.matrix_param_groups gives hidden matrices to it and everything else to another algorithm."
+        + (" It takes stacks of matrices too (3-D)." if takes_stacks else ""),
     )

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ class Stage:
         inputs: Which of `INPUTS` it takes, in order.
         state_names: Names of its states.
         scalar_names: Keyword-only arguments without annotation: numbers that depend on t.
-        static_names: Keyword-only arguments annotated int, bool or str: part of the program, never logged.
+        static_names: Keyword-only arguments annotated int, bool, str or tuple: part of the program, never logged.
         is_elementwise: Whether it is written in the vocabulary, element by element with numbers per tensor. Otherwise
             it takes stacks of whole tensors, `(n, *shape)`, and treats each tensor of the stack by itself.
     """
@@ -92,7 +93,7 @@ def _stage(function: Callable[..., Any], *, is_elementwise: bool) -> Stage:
         raise ValueError(
             f"stage {function.__name__}{signature} must take inputs (of {', '.join(INPUTS)}), states..., *, scalars..."
         )
-    static = [p.name for p in keywords if p.annotation in (int, bool, str, "int", "bool", "str")]
+    static = [p.name for p in keywords if p.annotation is not p.empty and _is_static(p.annotation)]
     scalars = [p.name for p in keywords if p.name not in static]
     return Stage(
         function,
@@ -102,6 +103,12 @@ def _stage(function: Callable[..., Any], *, is_elementwise: bool) -> Stage:
         static_names=tuple(static),
         is_elementwise=is_elementwise,
     )
+
+
+def _is_static(annotation: Any) -> bool:
+    """Return whether an annotation, which may be text, is int, bool, str, a tuple, or one of several of these."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return all(re.fullmatch(r"(int|bool|str|tuple)(\[.*\])?", part) for part in re.split(r"\s*\|\s*", text))
 
 
 _STRUCTURE = (ast.Name, ast.Load, ast.Store, ast.Tuple, ast.Constant, ast.Expr, ast.Return, ast.Assign)

@@ -36,10 +36,13 @@ class State:
         return self.shape == "number"
 
     def shape_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's."""
+        """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's.
+
+        A stack of matrices, `(experts, rows, cols)`, has one for each of them.
+        """
         if self.shape == "param":
             return tuple(shape)
         if self.shape == "number":
             return ()
-        sides = {"rows": shape[0], "cols": shape[1]}
-        return tuple(sides[side] for side in self.shape)
+        sides = {"rows": shape[-2], "cols": shape[-1]}
+        return (*shape[:-2], *(sides[side] for side in self.shape))

@@ -103,7 +103,8 @@ CASES = {
         scale_rule="match_rms_adamw",
         num_iterations=6,
         iteration_dtype="float32",
-        row_blocks=3,
+        row_blocks=(2, 1),
+        coefficients=((2.0, -1.5, 0.5), (1.5, -0.5, 0.0)),
     ),
     "normsgd": NormsgdSpec(
         **SHARED | {"decay_coupling": "independent"},
