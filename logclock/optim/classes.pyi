@@ -9,9 +9,12 @@ from logclock.schedules import Schedule
 
 __all__ = [
     "ADANA",
+    "SCALE",
     "SGD",
     "SOAP",
+    "SWAN",
     "AdEMAMix",
+    "AdaMuon",
     "AdamW",
     "Dana",
     "DanaMK4",
@@ -21,8 +24,11 @@ __all__ = [
     "Lion",
     "Muon",
     "NAdamW",
+    "NorMuon",
     "NormSGD",
+    "Scion",
     "Signum",
+    "SinkGD",
 ]
 
 class ADANA(ScheduledOptimizer):
@@ -73,6 +79,36 @@ class AdEMAMix(ScheduledOptimizer):
         wrappers: Iterable[str | dict[str, Any]] = ...,
         betas: tuple[float, ...] | None = ...,
         beta3: float | None = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
+class AdaMuon(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        coefficients: Literal["jordan", "quintic", "polar-express", "polar-express-8", "cans"] | Sequence[Any] = ...,
+        num_iterations: int = ...,
+        iteration_dtype: Literal["auto", "bfloat16", "float32"] = ...,
+        row_blocks: int | Sequence[int] = ...,
+        ema1: float | Schedule | dict[str, Any] = ...,
+        nesterov: bool = ...,
+        ema2: float | Schedule | dict[str, Any] = ...,
+        eps: float = ...,
+        takes_sign: bool = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        betas: tuple[float, ...] | None = ...,
         peak_lr: float | None = ...,
         backend: Literal["auto", "loop", "foreach", "fused"] = ...,
         maximize: bool = ...,
@@ -317,6 +353,37 @@ class NAdamW(ScheduledOptimizer):
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
     ) -> None: ...
 
+class NorMuon(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        coefficients: Literal["jordan", "quintic", "polar-express", "polar-express-8", "cans"] | Sequence[Any] = ...,
+        num_iterations: int = ...,
+        iteration_dtype: Literal["auto", "bfloat16", "float32"] = ...,
+        row_blocks: int | Sequence[int] = ...,
+        ema1: float | Schedule | dict[str, Any] = ...,
+        nesterov: bool = ...,
+        ema2: float | Schedule | dict[str, Any] = ...,
+        eps: float = ...,
+        scale_rule: Literal["original", "match_rms_adamw"] = ...,
+        axis: Literal["rows", "short_axis"] = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        betas: tuple[float, ...] | None = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
 class NormSGD(ScheduledOptimizer):
     def __init__(
         self,
@@ -326,6 +393,29 @@ class NormSGD(ScheduledOptimizer):
         momentum: float | Schedule | dict[str, Any] = ...,
         nesterov: bool = ...,
         eps: float = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
+class SCALE(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        ema1: float | Schedule | dict[str, Any] = ...,
+        axis: Literal["rows", "cols"] = ...,
+        floor: float = ...,
         weight_decay: float | Schedule | dict[str, Any] = ...,
         decay_coupling: Literal["independent", "coupled"] = ...,
         decay_order: Literal["before", "after"] = ...,
@@ -389,6 +479,63 @@ class SOAP(ScheduledOptimizer):
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
     ) -> None: ...
 
+class SWAN(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        coefficients: Literal["jordan", "quintic", "polar-express", "polar-express-8", "cans"] | Sequence[Any] = ...,
+        num_iterations: int = ...,
+        iteration_dtype: Literal["auto", "bfloat16", "float32"] = ...,
+        row_blocks: int | Sequence[int] = ...,
+        centers: bool = ...,
+        update_rms: float = ...,
+        floor: float = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
+class Scion(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        coefficients: Literal["jordan", "quintic", "polar-express", "polar-express-8", "cans"] | Sequence[Any] = ...,
+        num_iterations: int = ...,
+        iteration_dtype: Literal["auto", "bfloat16", "float32"] = ...,
+        row_blocks: int | Sequence[int] = ...,
+        ema1: float | Schedule | dict[str, Any] = ...,
+        lmo: Literal["spectral", "col_norm", "row_norm", "sign", "bias"] = ...,
+        radius: float = ...,
+        normalized: bool = ...,
+        transposed: bool = ...,
+        eps: float = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
 class Signum(ScheduledOptimizer):
     def __init__(
         self,
@@ -397,6 +544,29 @@ class Signum(ScheduledOptimizer):
         *,
         ema1: float | Schedule | dict[str, Any] = ...,
         nesterov: bool = ...,
+        weight_decay: float | Schedule | dict[str, Any] = ...,
+        decay_coupling: Literal["independent", "coupled"] = ...,
+        decay_order: Literal["before", "after"] = ...,
+        lr_schedule: float | Schedule | dict[str, Any] = ...,
+        apply: str | dict[str, Any] = ...,
+        wrappers: Iterable[str | dict[str, Any]] = ...,
+        peak_lr: float | None = ...,
+        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
+        maximize: bool = ...,
+        state_dtype: str | dict[str, str] | None = ...,
+        rounding_seed: int = ...,
+        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+    ) -> None: ...
+
+class SinkGD(ScheduledOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | torch.Tensor | None = ...,
+        *,
+        num_rounds: int = ...,
+        update_rms: float = ...,
+        floor: float = ...,
         weight_decay: float | Schedule | dict[str, Any] = ...,
         decay_coupling: Literal["independent", "coupled"] = ...,
         decay_order: Literal["before", "after"] = ...,

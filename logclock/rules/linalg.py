@@ -71,9 +71,12 @@ COEFFICIENTS: dict[str, tuple[Triple, ...]] = {
         (2.2737, -1.6447, 0.4162),
     ),
 }
-"""Triples (a, b, c) of the steps by name. `jordan` (Jordan 2024) is one for all steps; `quintic` is YouJiacheng's of
-the speed runs; `polar-express` and `polar-express-8` (arXiv:2505.16932) are fitted to 5 and to 8 steps, the latter for the
-polar factor itself; `cans` (arXiv:2506.10935) are Chebyshev's."""
+"""Triples (a, b, c) of the steps by name.
+
+`jordan` (Jordan 2024) is one for all steps; `quintic` is YouJiacheng's of the speed runs; `polar-express` and
+`polar-express-8` (arXiv:2505.16932) are fitted to 5 and to 8 steps, the latter to reach the polar factor itself; `cans`
+(arXiv:2506.10935) are Chebyshev polynomials.
+"""
 
 
 def newton_schulz(

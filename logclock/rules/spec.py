@@ -96,6 +96,11 @@ class Spec(ABC):
         return True
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The direction's stages as these settings need them: an idle one goes, with its state."""
+        return self.direction
+
+    @property
     def rule(self) -> Rule:
         """The stages in order: on the gradient, direction, wrappers of the update, apply, wrappers of the move."""
         return _rule_of(self)
@@ -130,7 +135,7 @@ class Spec(ABC):
             "lr_multiplier": rate / self.lr,
             "t": float(t),
         }
-        own = [name for stage in self.direction for name in stage.scalar_names if name not in SHARED_SCALARS]
+        own = [name for stage in self.stages for name in stage.scalar_names if name not in SHARED_SCALARS]
         found |= scalars_by_name(self, own, t)
         for option in self._options():
             found |= {f"{option.name}.{name}": value for name, value in option.scalars(t).items()}
@@ -193,7 +198,7 @@ def _rule_of(spec: Spec) -> Rule:
             statics=statics_of(spec, stage),
             states=tuple(spec.states.get(name, State()) for name in stage.state_names),
         )
-        for stage in spec.direction
+        for stage in spec.stages
     )
     around = tuple(step for wrapper in spec.wrappers for step in wrapper.steps())
     ends = spec.apply.steps()

@@ -26,6 +26,7 @@ class Case:
         determines: For which shapes the equations leave nothing open.
         jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
+        valley_lr: Peak learning rate in the valley of Rosenbrock, where steps of one length zigzag; that one if None.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     determines: Callable = lambda shape: True
     jumps: bool = False
     descent_lr: float = 2e-2
+    valley_lr: float | None = None
 
     @property
     def build(self):

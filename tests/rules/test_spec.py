@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logclock.algorithms import (
+    AdamuonSpec,
     AdamwSpec,
     AdanaSpec,
     AdemamixSpec,
@@ -21,9 +22,14 @@ from logclock.algorithms import (
     MuonSpec,
     NadamwSpec,
     NormsgdSpec,
+    NormuonSpec,
+    ScaleSpec,
+    ScionSpec,
     SgdSpec,
     SignumSpec,
+    SinkgdSpec,
     SoapSpec,
+    SwanSpec,
 )
 from logclock.config import from_dict, to_dict
 from logclock.config.field_docs import field_docs
@@ -62,6 +68,8 @@ EMAS = {"ema1": HalfLifeRamp(start=0.1, end=1e-4, steps=1e4), "ema2": 0.001}
 GAIN = {"gain": LinearRamp(start=0.0, end=8.0, steps=1e4), "gain_offset": 0.5}
 UNCORRECTED = EMAS | {"ema2": 0.01, "bias_correction": False}
 ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
+
+ORTHOGONAL = {"coefficients": "cans", "num_iterations": 6, "iteration_dtype": "float32", "row_blocks": 3}
 
 # One spec of each registered name, with every field away from its default.
 CASES = {
@@ -105,6 +113,40 @@ CASES = {
         iteration_dtype="float32",
         row_blocks=(2, 1),
         coefficients=((2.0, -1.5, 0.5), (1.5, -0.5, 0.0)),
+    ),
+    "normuon": NormuonSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema1"],
+        ema2=EMAS["ema2"],
+        eps=1e-6,
+        nesterov=False,
+        scale_rule="match_rms_adamw",
+        axis="short_axis",
+    ),
+    "adamuon": AdamuonSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema1"],
+        ema2=EMAS["ema2"],
+        eps=1e-6,
+        nesterov=True,
+        takes_sign=False,
+    ),
+    "scale": ScaleSpec(**SHARED | {"decay_coupling": "independent"}, ema1=EMAS["ema1"], axis="cols", floor=1e-6),
+    "swan": SwanSpec(
+        **SHARED | {"decay_coupling": "independent"}, **ORTHOGONAL, centers=False, update_rms=0.2, floor=1e-6
+    ),
+    "sinkgd": SinkgdSpec(**SHARED | {"decay_coupling": "independent"}, num_rounds=2, update_rms=0.2, floor=1e-6),
+    "scion": ScionSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema2"],
+        lmo="row_norm",
+        radius=2.0,
+        normalized=False,
+        transposed=True,
+        eps=1e-6,
     ),
     "normsgd": NormsgdSpec(
         **SHARED | {"decay_coupling": "independent"},
