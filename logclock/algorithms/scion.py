@@ -70,7 +70,7 @@ class ScionSpec(OrthogonalSpec):
         "row_norm":  every row at a Euclidean norm of 1 / sqrt(c)       (1)
         "sign":      sign(M) / c,  (sign(M))                           the output head
         "bias":      M / rms(M)                                         vectors
-    State: momentum_buffer (M), shaped like the parameter. With the weight decay of 1 that is the default, coupled to the
+    State: momentum_buffer (M), shaped like the parameter. With the default weight decay of 1, which is coupled to the
     learning rate, weights stay within `radius` (the constrained form); 0 is the unconstrained one. A matrix stage,
     because the spectral ball multiplies matrices.
 
