@@ -23,10 +23,16 @@ def adapted(
     num_iterations: int,
     row_blocks: int | tuple[int, ...],
     iteration_dtype: str,
+    iteration_form: str,
     takes_sign: bool,
 ) -> Any:
     """Equation in AdamuonSpec, with shape legend: update and exp_avg_sq (n, [experts,] rows, cols)."""
-    settings: Any = {"triples": triples, "num_iterations": num_iterations, "iteration_dtype": iteration_dtype}
+    settings: Any = {
+        "triples": triples,
+        "num_iterations": num_iterations,
+        "iteration_dtype": iteration_dtype,
+        "iteration_form": iteration_form,
+    }
     source = torch.sign(update) if takes_sign else update
     whole = by_blocks(lambda blocks: orthogonalized(blocks, **settings), row_blocks, source)
     exp_avg_sq = exp_avg_sq + ema2 * (whole * whole - exp_avg_sq)

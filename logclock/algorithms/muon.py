@@ -21,11 +21,18 @@ def orthogonalized(
     row_blocks: int | tuple[int, ...],
     scale_rule: str,
     iteration_dtype: str,
+    iteration_form: str,
 ) -> Any:
     """Return scale NewtonSchulz(M) of MuonSpec, with shape legend: update (n, [experts,] rows, cols)."""
 
     def of_blocks(blocks: Any) -> Any:
-        result = newton_schulz(blocks, triples=triples, num_iterations=num_iterations, iteration_dtype=iteration_dtype)
+        result = newton_schulz(
+            blocks,
+            triples=triples,
+            num_iterations=num_iterations,
+            iteration_dtype=iteration_dtype,
+            iteration_form=iteration_form,
+        )
         return result * scale_of(scale_rule, *blocks.shape[-2:])
 
     return by_blocks(of_blocks, row_blocks, update)

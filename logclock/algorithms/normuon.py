@@ -23,10 +23,16 @@ def normalized(
     row_blocks: int | tuple[int, ...],
     scale_rule: str,
     iteration_dtype: str,
+    iteration_form: str,
     axis: str,
 ) -> Any:
     """Equation in NormuonSpec, with shape legend: update (n, [experts,] rows, cols), axis_avg_sq (n, [experts,] k)."""
-    settings: Any = {"triples": triples, "num_iterations": num_iterations, "iteration_dtype": iteration_dtype}
+    settings: Any = {
+        "triples": triples,
+        "num_iterations": num_iterations,
+        "iteration_dtype": iteration_dtype,
+        "iteration_form": iteration_form,
+    }
     whole = by_blocks(lambda blocks: orthogonalized(blocks, **settings), row_blocks, update)
     if axis == "short_axis" and is_wide(update.shape, row_blocks):  # each block has a mean square for each column
         cut = whole.unflatten(-2, (row_blocks, -1))

@@ -29,6 +29,7 @@ def farthest(
     num_iterations: int,
     row_blocks: int | tuple[int, ...],
     iteration_dtype: str,
+    iteration_form: str,
 ) -> Any:
     """Return radius LMO(M) of ScionSpec, with shape legend: update (n, ...), of matrices (n, [experts,] rows, cols)."""
     if lmo == "bias":
@@ -37,7 +38,12 @@ def farthest(
         return radius * update / (rms + eps)
     if lmo == "sign" and update.dim() < 3:  # numbers and vectors, which one input reaches
         return radius * torch.sign(update)
-    settings: Any = {"triples": triples, "num_iterations": num_iterations, "iteration_dtype": iteration_dtype}
+    settings: Any = {
+        "triples": triples,
+        "num_iterations": num_iterations,
+        "iteration_dtype": iteration_dtype,
+        "iteration_form": iteration_form,
+    }
 
     def of_blocks(blocks: Any) -> Any:
         blocks = blocks.mT if transposed else blocks

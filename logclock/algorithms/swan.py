@@ -19,10 +19,16 @@ def whitened(
     num_iterations: int,
     row_blocks: int | tuple[int, ...],
     iteration_dtype: str,
+    iteration_form: str,
     centers: bool,
 ) -> Any:
     """Equation in SwanSpec, with shape legend: grad (n, [experts,] rows, cols)."""
-    settings: Any = {"triples": triples, "num_iterations": num_iterations, "iteration_dtype": iteration_dtype}
+    settings: Any = {
+        "triples": triples,
+        "num_iterations": num_iterations,
+        "iteration_dtype": iteration_dtype,
+        "iteration_form": iteration_form,
+    }
 
     def of_blocks(blocks: Any) -> Any:
         rows, cols = blocks.shape[-2:]

@@ -27,7 +27,7 @@ class OrthogonalSpec(Spec):
     """Abstract: takes matrices, and stacks of matrices, whole or cut into blocks of rows, and orthogonalizes them.
 
     Its matrix stages may read the static options `triples` (the coefficients, whatever names them), `num_iterations`,
-    `iteration_dtype` and `row_blocks`.
+    `iteration_dtype`, `iteration_form` and `row_blocks`.
     """
 
     matrices_only: ClassVar[bool] = True
@@ -45,6 +45,12 @@ class OrthogonalSpec(Spec):
     float32. "auto" and "float32" stay in float64 for float64 parameters. Name the dtype for a run that must not depend
     on the machine, as the recipes do."""
 
+    iteration_form: Literal["direct", "gram", "auto"] = dataclasses.field(
+        default="direct", metadata={"omit_default": True}
+    )
+    """How the steps are computed: on the matrix, or on the Gram matrix of its short side; "auto" is what is faster for
+    its shape. They differ by rounding, a few millionths of an update in float32."""
+
     row_blocks: RowBlocks = 1
     """Blocks of rows that are matrices of their own: how many equal ones, 3 for a fused QKV projection or one for each
     head, or a list of their sizes."""
@@ -58,6 +64,8 @@ class OrthogonalSpec(Spec):
         """Raise a ValueError for unknown names, and for coefficients or blocks that are none."""
         dtypes = ("auto", "bfloat16", "float32")
         check(self.iteration_dtype in dtypes, "iteration_dtype", f"be one of {', '.join(dtypes)}", self.iteration_dtype)
+        forms = ("direct", "gram", "auto")
+        check(self.iteration_form in forms, "iteration_form", f"be one of {', '.join(forms)}", self.iteration_form)
         given = self.coefficients
         is_known = given in COEFFICIENTS if isinstance(given, str) else bool(given) and all(map(_is_triple, given))
         expected = f"be one of {', '.join(COEFFICIENTS)}, or a list of triples (a, b, c) of numbers"

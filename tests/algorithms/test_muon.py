@@ -7,6 +7,7 @@ from reference.muon import polar_factor
 
 from logclock import Muon, log_time_ema
 from logclock.algorithms import MuonSpec
+from logclock.rules import linalg
 from logclock.rules.linalg import newton_schulz
 
 SHAPES = ((8, 8), (6, 10), (10, 6))
@@ -288,3 +289,84 @@ def test_foreach_stacks_experts_of_several_layers():
 def test_coefficients_and_blocks_that_are_none_are_refused(settings, message):
     with pytest.raises((TypeError, ValueError), match=message):
         Muon([torch.nn.Parameter(torch.zeros(4, 3))], **settings)
+
+
+def conditioned(rows, cols, smallest, dtype):
+    """Three matrices whose singular values fall from 1 to `smallest`."""
+    side = min(rows, cols)
+    values = torch.from_numpy(np.geomspace(smallest, 1.0, side))
+    left, right = (torch.linalg.qr(random_matrices(3, size, side, seed=size)).Q for size in (rows, cols))
+    return (left @ torch.diag_embed(values.expand(3, -1)) @ right.mT).to(dtype)
+
+
+@pytest.mark.parametrize("form", ["gram", "auto"])
+@pytest.mark.parametrize("coefficients", ["jordan", "polar-express-8"])
+@pytest.mark.parametrize("num_iterations", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 3), (1, 5)])
+def test_every_form_of_the_iteration_is_the_same_map(shape, num_iterations, coefficients, form):
+    matrices, triples = random_matrices(3, *shape), MuonSpec(coefficients=coefficients).triples
+    settings = {"num_iterations": num_iterations, "coefficients": triples}
+
+    direct, other = newton_schulz(matrices, **settings), newton_schulz(matrices, form=form, **settings)
+
+    torch.testing.assert_close(other, direct, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("smallest", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("shape", [(40, 160), (160, 40)])
+def test_the_gram_form_is_stable_in_float32(shape, smallest):
+    """Small singular values live as their squares for two steps, which are smaller than float32 knows beside 1."""
+    matrices = conditioned(*shape, smallest, torch.float32)
+    exact = newton_schulz(matrices.double(), num_iterations=5)
+
+    gram = newton_schulz(matrices, num_iterations=5, form="gram").double()
+
+    # float32 in the direct form is 1e-6 of the norm away
+    assert (gram - exact).norm() < 1e-4 * exact.norm()
+
+
+def test_symmetric_products_are_formed_by_halves_for_large_matrices(monkeypatch):
+    matrices = random_matrices(2, 37, 50)
+    direct = newton_schulz(matrices, num_iterations=5)
+    sizes = []
+    monkeypatch.setattr(linalg, "HALVED_FROM", 8)
+    monkeypatch.setattr(torch, "bmm", lambda a, b, bmm=torch.bmm: sizes.append(a.shape[-2]) or bmm(a, b))
+
+    halved = newton_schulz(matrices, num_iterations=5, form="auto")
+
+    torch.testing.assert_close(halved, direct, rtol=0, atol=1e-12)
+    assert max(sizes) == 37 // 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "is_gram"),
+    [
+        ((4, 8), torch.float32, True),
+        ((8, 4), torch.float32, True),
+        ((4, 7), torch.float32, False),
+        ((4, 4), torch.float64, False),
+        ((4, 16), torch.bfloat16, False),
+    ],
+)
+def test_auto_takes_the_gram_form_for_long_matrices_in_full_precision(shape, dtype, is_gram):
+    matrices = random_matrices(2, *shape).float()
+    dtype = None if dtype == torch.float32 else dtype
+
+    results = {
+        form: newton_schulz(
+            matrices.double() if dtype == torch.float64 else matrices, num_iterations=5, dtype=dtype, form=form
+        )
+        for form in ("direct", "gram", "auto")
+    }
+
+    assert torch.equal(results["auto"], results["gram" if is_gram else "direct"])
+    assert dtype == torch.bfloat16 or not torch.equal(results["gram"], results["direct"])
+
+
+def test_an_update_in_the_gram_form_differs_by_rounding():
+    one, other = (make_params(((12, 40), (40, 12), (8, 8))) for _ in range(2))
+    for params, form in ((one, "direct"), (other, "auto")):
+        run(Muon(params, lr=0.1, iteration_form=form, iteration_dtype="float32"), params, range(6))
+
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)  # of 6 updates of 0.1

@@ -69,7 +69,13 @@ GAIN = {"gain": LinearRamp(start=0.0, end=8.0, steps=1e4), "gain_offset": 0.5}
 UNCORRECTED = EMAS | {"ema2": 0.01, "bias_correction": False}
 ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
 
-ORTHOGONAL = {"coefficients": "cans", "num_iterations": 6, "iteration_dtype": "float32", "row_blocks": 3}
+ORTHOGONAL = {
+    "coefficients": "cans",
+    "num_iterations": 6,
+    "iteration_dtype": "float32",
+    "iteration_form": "gram",
+    "row_blocks": 3,
+}
 
 # One spec of each registered name, with every field away from its default.
 CASES = {
@@ -112,6 +118,7 @@ CASES = {
         num_iterations=6,
         iteration_dtype="float32",
         row_blocks=(2, 1),
+        iteration_form="auto",
         coefficients=((2.0, -1.5, 0.5), (1.5, -0.5, 0.0)),
     ),
     "normuon": NormuonSpec(
