@@ -4,8 +4,8 @@
     python benchmarks/matrix_step_time.py --by-size [--sizes 256x256 256x1024 1024x1024] [--count 4]
 
 The hidden matrices of a transformer: four shapes, one of each per layer. With `--by-size` a table instead, a line for
-each size: `count` matrices of it, every form of Muon's iteration, and heavyball's Muon if that is installed (it has other
-coefficients, for as many steps). Every measurement is a pair, ours and the reference right after it; the figure is the
+each size: `count` matrices of it, every form of Muon's iteration, and heavyball's Muon if that is installed (with other
+coefficients, as many steps). Every measurement is a pair, ours and the reference right after it; the figure is the
 median of the ratios of the pairs. The backend `foreach` stacks matrices of equal shape, `loop` takes them one by one,
 as torch does.
 """
@@ -69,7 +69,7 @@ def heavyball_muon(params):
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     import heavyball
 
-    return heavyball.Muon(params, lr=1e-3)
+    return heavyball.Muon(params, lr=1e-3, consume_grad=False)  # or it would step once and then find no gradients
 
 
 def paired(optimizer, reference, repeats):
