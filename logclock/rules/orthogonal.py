@@ -55,6 +55,15 @@ class OrthogonalSpec(Spec):
     """Blocks of rows that are matrices of their own: how many equal ones, 3 for a fused QKV projection or one for each
     head, or a list of their sizes."""
 
+    def __post_init__(self) -> None:
+        """Take lists as the tuples that they stand for, which can be compared and hashed."""
+        if isinstance(self.row_blocks, list):
+            object.__setattr__(self, "row_blocks", tuple(self.row_blocks))
+        if isinstance(self.coefficients, list | tuple):
+            triples = tuple(tuple(triple) if isinstance(triple, list) else triple for triple in self.coefficients)
+            object.__setattr__(self, "coefficients", triples)
+        super().__post_init__()
+
     @property
     def triples(self) -> tuple[tuple[float, float, float], ...]:
         """The coefficients as triples."""

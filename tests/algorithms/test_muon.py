@@ -230,6 +230,13 @@ def test_own_triples_equal_the_set_of_that_name_and_survive_a_checkpoint():
     assert_bitwise(*runs)
 
 
+def test_a_spec_takes_lists_as_tuples():
+    spec = MuonSpec(coefficients=[[2, -1.5, 0.5]], row_blocks=[2, 1])
+
+    assert spec == MuonSpec(coefficients=((2, -1.5, 0.5),), row_blocks=(2, 1))
+    assert spec.rule == MuonSpec(coefficients=((2, -1.5, 0.5),), row_blocks=(2, 1)).rule
+
+
 def step_alike(whole, parts, settings, whole_settings, split, backend="loop"):
     """Update a parameter, and its matrices as parameters of their own, with the same gradients."""
     settings = {"lr": 0.1, "iteration_dtype": "float32", "backend": backend, **settings}
