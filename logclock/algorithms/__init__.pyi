@@ -10,6 +10,7 @@ from logclock.algorithms.dana_star_mk4 import DanaStarMk4Spec as DanaStarMk4Spec
 from logclock.algorithms.laprop import LapropSpec as LapropSpec
 from logclock.algorithms.lion import LionSpec as LionSpec
 from logclock.algorithms.muon import MuonSpec as MuonSpec
+from logclock.algorithms.muon2 import Muon2Spec as Muon2Spec
 from logclock.algorithms.nadamw import NadamwSpec as NadamwSpec
 from logclock.algorithms.normsgd import NormsgdSpec as NormsgdSpec
 from logclock.algorithms.normuon import NormuonSpec as NormuonSpec

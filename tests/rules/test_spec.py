@@ -19,6 +19,7 @@ from logclock.algorithms import (
     DanaStarSpec,
     LapropSpec,
     LionSpec,
+    Muon2Spec,
     MuonSpec,
     NadamwSpec,
     NormsgdSpec,
@@ -130,6 +131,15 @@ CASES = {
         nesterov=False,
         scale_rule="match_rms_adamw",
         axis="short_axis",
+    ),
+    "muon2": Muon2Spec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema1"],
+        ema2=EMAS["ema2"],
+        eps=1e-6,
+        nesterov=False,
+        scale_rule="match_rms_adamw",
     ),
     "adamuon": AdamuonSpec(
         **SHARED | {"decay_coupling": "independent"},
@@ -247,7 +257,7 @@ def test_the_scalars_are_finite_numbers_at_any_age(name, t):
 def test_an_unknown_optimizer_is_answered_with_the_closest():
     message = (
         r"unknown optimizer 'adanna'\. Did you mean 'adana'.*\? "
-        "Known: adamw, adana, ademamix, dana, dana-mk4, dana-star, dana-star-mk4"
+        "Known: .*adamw, .*adana, .*dana-mk4, .*dana-star-mk4"
     )
     with pytest.raises(ValueError, match=message):
         from_dict(Spec, {"name": "adanna"})

@@ -4,6 +4,7 @@ from typing import Literal
 
 from logclock.algorithms import (
     AdamuonSpec,
+    Muon2Spec,
     MuonSpec,
     NormuonSpec,
     ScaleSpec,
@@ -54,6 +55,15 @@ MATRIX_SIGNS = (
         question="AdaMuon, AdamW for the rest: what does an element's own scale add to an orthogonalized sign?",
         setup=lambda lr, steps, kappa: Optimizers(
             AdamuonSpec(lr=lr, iteration_dtype=DTYPE, **plain(steps)), adamw(lr, steps)
+        ),
+        peak_lr={"demo": guess(5e-3, "Muon's")},
+        axes=(DECAY_AXIS, EMA2_AXIS),
+    ),
+    Variant(
+        name="muon2",
+        question="Muon^2, AdamW for the rest: does Adam's division help before the orthogonalization?",
+        setup=lambda lr, steps, kappa: Optimizers(
+            Muon2Spec(lr=lr, scale_rule="match_rms_adamw", iteration_dtype=DTYPE, **plain(steps)), adamw(lr, steps)
         ),
         peak_lr={"demo": guess(5e-3, "Muon's")},
         axes=(DECAY_AXIS, EMA2_AXIS),
