@@ -69,7 +69,7 @@ def prose(text: str) -> str:
 
 def quoted(values: str) -> str:
     """Return allowed values with those that are strings as code."""
-    return re.sub(r"'\w+'", lambda match: f"`{match[0]}`", values)
+    return re.sub(r"'[\w-]+'", lambda match: f"`{match[0]}`", values)
 
 
 def fields(rows: Iterable[FieldRow]) -> str:
@@ -132,6 +132,8 @@ def states(declared: dict[str, State]) -> str:
 def memory(spec: type[Spec]) -> str:
     """Return what a spec keeps, in a sentence and a table."""
     declared: dict[str, State] = default_of(spec).rule.states
+    if not declared:
+        return "None but `step`, a counter."
     has_sides = any(not isinstance(s.shape, str) for s in declared.values())
     of = " of a square matrix" if has_sides else ""
     if any(state.has_rank for state in declared.values()):

@@ -107,7 +107,7 @@ def scalars_to_show(spec: Spec) -> list[str]:
         row.name: "schedule" in row.values for row in field_rows(type(spec))
     }
     derived = spec.derived(2.0)
-    names = [name for stage in spec.direction for name in stage.scalar_names]
+    names = [name for stage in spec.stages for name in stage.scalar_names]
     return [
         name
         for name in dict.fromkeys(names)

@@ -279,6 +279,10 @@ def _describe(annotation: Any) -> str:
     }
     if annotation in names:
         return names[annotation]
+    if typing.get_origin(annotation) is typing.Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(annotation)))}"
+    if typing.get_origin(annotation) in (tuple, list):
+        return "a list"
     family = getattr(annotation, "family", None)
     return f"a {family.noun}" if isinstance(family, Registry) else getattr(annotation, "__name__", str(annotation))
 

@@ -6,7 +6,7 @@ import fnmatch
 import glob
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from logclock.optim.heads import Heads, find_heads
 from logclock.optim.routing import Holder, Role, holders_of, is_vector, role_of
+from logclock.rules import Spec
 
 __all__ = ["Assignment", "assign_groups", "assign_matrices", "matrix_param_groups", "param_groups"]
 
@@ -29,12 +30,14 @@ class Assignment:
         reasons: Why, by parameter name.
         params: The parameters by name.
         notes: What is a guess and may need an override; printed below the table.
+        kinds: Of parameters that no override names: which are an "embedding" (a head tied to one included) or a "head".
     """
 
     groups: dict[str, Group]
     reasons: dict[str, str]
     params: dict[str, nn.Parameter]
     notes: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def names(self, group: Group) -> list[str]:
         """Return the parameters of a group."""
@@ -79,37 +82,48 @@ def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = N
     return _assign(model, dict(overrides or {}), allowed=("decay", "no_decay"), has_matrices=False)
 
 
-def assign_matrices(model: nn.Module, *, overrides: Mapping[str, Group] | None = None) -> Assignment:
+def assign_matrices(
+    model: nn.Module, *, overrides: Mapping[str, Group] | None = None, algorithm: str = "muon"
+) -> Assignment:
     """Assign every trainable parameter to `matrix`, `decay` or `no_decay`.
 
     Hidden matrices are the two-dimensional weights of linear and recurrent layers and of attention, but for output
     heads and routers. A head is what `get_output_embeddings` returns, or a layer with as many outputs as an embedding
     has rows or the configuration has labels; padded vocabularies, names and the last layer make a guess, and the reason
-    and the notes say so. The others are decayed or not as `assign_groups` says, experts that are stacked in one
-    parameter among them.
+    and the notes say so. Experts that are stacked in one parameter are hidden matrices of an algorithm that takes
+    stacks. The others are decayed or not as `assign_groups` says.
 
     Args:
         model: The model.
         overrides: Group by name pattern, as in `assign_groups`.
+        algorithm: Whose matrices they are to be: with one that takes 2-D parameters only, stacks of experts are none.
 
     Raises:
-        ValueError: As in `assign_groups`, or an override sends something other than a 2-D parameter to `matrix`.
+        ValueError: As in `assign_groups`; or an override sends something other than a matrix to `matrix`.
     """
-    assignment = _assign(model, dict(overrides or {}), allowed=_GROUPS, has_matrices=True)
+    takes_stacks = Spec.family.get(algorithm).takes_stacks
+    assignment = _assign(model, dict(overrides or {}), allowed=_GROUPS, has_matrices=True, takes_stacks=takes_stacks)
     for name, param in assignment.members("matrix"):
-        if param.dim() != 2:
+        if param.dim() != 2 and not (takes_stacks and param.dim() == 3):
+            stacks = " and stacks of matrices (3-D)" if takes_stacks else ""
             raise ValueError(
-                f"overrides send {name!r} of shape {tuple(param.shape)} to 'matrix', which takes 2-D parameters. "
-                "Use 'decay' or 'no_decay'."
+                f"overrides send {name!r} of shape {tuple(param.shape)} to 'matrix', which takes 2-D parameters"
+                f"{stacks}. Use 'decay' or 'no_decay'."
             )
     return assignment
 
 
 def _assign(
-    model: nn.Module, overrides: dict[str, Group], *, allowed: tuple[Group, ...], has_matrices: bool
+    model: nn.Module,
+    overrides: dict[str, Group],
+    *,
+    allowed: tuple[Group, ...],
+    has_matrices: bool,
+    takes_stacks: bool = False,
 ) -> Assignment:
     groups: dict[str, Group] = {}
     reasons: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for name, param in model.named_parameters():
         if isinstance(param, nn.parameter.UninitializedParameter):
             raise ValueError(
@@ -126,11 +140,14 @@ def _assign(
         if matches:
             groups[name], reasons[name] = overrides[matches[-1]], f"override {matches[-1]!r}"
         elif role is not None:
-            groups[name], reasons[name] = _matrix_group(param, role, heads) if heads else _group(role)
+            groups[name], reasons[name] = _matrix_group(param, role, heads, takes_stacks) if heads else _group(role)
+            if role.kind == "embedding" or (heads and param in heads.reasons):
+                kinds[name] = "embedding" if role.kind == "embedding" else "head"
     uncovered = [name for name in params if name not in groups]
     if uncovered:
         raise ValueError(_uncovered(uncovered, params, holders, overrides, allowed))
-    return Assignment(groups, reasons, params, tuple(_notes(model, reasons, params, roles, heads)) if heads else ())
+    notes = tuple(_notes(model, reasons, params, roles, heads)) if heads else ()
+    return Assignment(groups, reasons, params, notes, kinds)
 
 
 def _check_overrides(
@@ -149,16 +166,17 @@ def _group(role: Role) -> tuple[Group, str]:
     return ("decay" if role.kind in ("matrix", "weight") else "no_decay"), role.reason
 
 
-def _matrix_group(param: nn.Parameter, role: Role, heads: Heads) -> tuple[Group, str]:
+def _matrix_group(param: nn.Parameter, role: Role, heads: Heads, takes_stacks: bool) -> tuple[Group, str]:
     if role.kind in ("embedding", "vector"):
         return _group(role)
     if param in heads.reasons:
         return "decay", heads.reasons[param]
-    if param.dim() != 2:
+    is_stack = role.is_stack and takes_stacks
+    if param.dim() != 2 and not is_stack:
         return "decay", f"{role.reason}; {param.dim()}-D, and matrix rules take 2-D parameters"
-    if role.kind == "weight":
+    if role.kind == "weight" and not is_stack:
         return _group(role)
-    if is_vector(param):
+    if 1 in param.shape[-2:]:
         return "decay", f"{role.reason}; one row or column has no directions to orthogonalize"
     hidden = "hidden" if role.reason == "Linear weight" else f"hidden: {role.reason}"
     return "matrix", f"{hidden}; {role.note}" if role.note else hidden
@@ -256,22 +274,28 @@ def matrix_param_groups(
     matrices: Mapping[str, Any],
     rest: Mapping[str, Any],
     overrides: Mapping[str, Group] | None = None,
-    row_blocks: Mapping[str, int] | None = None,
+    row_blocks: Mapping[str, int | Sequence[int]] | None = None,
+    embeddings: Mapping[str, Any] | None = None,
+    heads: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the groups of an optimizer with one algorithm for hidden matrices and another for everything else.
 
     Args:
         model: The model.
-        matrices: Keys of the hidden matrices' groups, e.g. `{"algorithm": "muon", "lr": 0.02}`.
+        matrices: Keys of the hidden matrices' groups, e.g. `{"algorithm": "muon", "lr": 0.02}`. Stacks of experts are
+            among them if the algorithm takes stacks.
         rest: Keys of the other groups, e.g. `{"algorithm": "adana", "lr": 1e-3}`; what is not to be decayed gets a
             weight decay of 0.
         overrides: As in `assign_matrices`.
         row_blocks: By name pattern, into how many equal parts the rows of a matrix are cut before it is
-            orthogonalised, e.g. `{"*qkv*": 3}` for fused projections; those matrices form a group of their own.
+            orthogonalised, or the sizes of the parts, e.g. `{"*qkv*": 3}` for fused projections, `{"*qkv*": [512, 128,
+            128]}` where queries have more heads, `{"*q_proj*": 8}` for 8 heads; such matrices form groups of their own.
+        embeddings: Keys of a group for the embeddings; None leaves them to the rest, undecayed.
+        heads: Keys of a group for the output heads that are no embeddings; None leaves them to the rest.
 
     Raises:
-        ValueError: As in `assign_matrices`; there is no hidden matrix; or a pattern of `row_blocks` matches none,
-            or one that lies as (in, out).
+        ValueError: As in `assign_matrices`; there is no hidden matrix, or none of a kind that has keys of its own; or a
+            pattern of `row_blocks` matches none, or one that lies as (in, out).
 
     Warns:
         UserWarning: The output head is a guess, or none was found though the model has an embedding.
@@ -282,14 +306,44 @@ def matrix_param_groups(
         >>> [[name for name, _ in group["params"]] for group in groups]
         [['1.weight'], ['2.weight'], ['0.weight', '1.bias']]
     """
-    assignment = assign_matrices(model, overrides=overrides)
+    algorithm = matrices.get("algorithm")
+    assignment = assign_matrices(model, overrides=overrides, **({} if algorithm is None else {"algorithm": algorithm}))
     for note in assignment.notes:
         warnings.warn(note, stacklevel=2)
+    groups = [
+        {"params": members, **matrices, **({} if blocks == 1 else {"row_blocks": blocks})}
+        for blocks, members in _by_row_blocks(model, assignment, row_blocks or {})
+    ]
+    taken = {}
+    for kind, argument, keys in (("embedding", "embeddings", embeddings), ("head", "heads", heads)):
+        if keys is None:
+            continue
+        names = [name for name in assignment.groups if assignment.kinds.get(name) == kind]
+        if not names:
+            raise ValueError(
+                f"{type(model).__name__} has no {kind} of its own (a head that is tied to an embedding is an "
+                f"embedding). Leave {argument} out."
+            )
+        taken[kind] = names
+        groups.append({"params": [(name, assignment.params[name]) for name in names], **keys})
+    gone = {name for names in taken.values() for name in names}
+    decay, no_decay = (
+        [(name, param) for name, param in members if name not in gone]
+        for members in (assignment.members("decay"), assignment.members("no_decay"))
+    )
+    groups += [{"params": decay, **rest}, {"params": no_decay, **rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _by_row_blocks(
+    model: nn.Module, assignment: Assignment, row_blocks: Mapping[str, int | Sequence[int]]
+) -> list[tuple[int | list[int], list[tuple[str, nn.Parameter]]]]:
+    """Return the hidden matrices by how their rows are cut, whole ones first."""
     transposed = _transposed(model)
-    by_blocks: dict[int, list[tuple[str, nn.Parameter]]] = {}
-    unused = set(row_blocks or {})
+    by_blocks: dict[int | tuple[int, ...], list[tuple[str, nn.Parameter]]] = {}
+    unused = set(row_blocks)
     for name, param in assignment.members("matrix"):
-        matches = [pattern for pattern in (row_blocks or {}) if fnmatch.fnmatchcase(name, pattern)]
+        matches = [pattern for pattern in row_blocks if fnmatch.fnmatchcase(name, pattern)]
         unused -= set(matches)
         if matches and param in transposed:
             raise ValueError(
@@ -297,7 +351,8 @@ def matrix_param_groups(
                 "stored as (in, out): what is fused there lies in its columns. Leave it out of row_blocks (it is then "
                 "one matrix), or replace the Conv1D by an nn.Linear."
             )
-        by_blocks.setdefault((row_blocks or {})[matches[-1]] if matches else 1, []).append((name, param))
+        blocks = row_blocks[matches[-1]] if matches else 1
+        by_blocks.setdefault(blocks if isinstance(blocks, int) else tuple(blocks), []).append((name, param))
     if unused:
         raise ValueError(f"row_blocks match no hidden matrix: {', '.join(map(repr, sorted(unused)))}.")
     if not by_blocks:
@@ -305,15 +360,8 @@ def matrix_param_groups(
             f"{type(model).__name__} has no hidden matrix (a Linear weight that is not the head). "
             "Use logclock.param_groups, or name matrices with overrides={'PATTERN': 'matrix'}."
         )
-    groups = [
-        {"params": members, **matrices, **({} if blocks == 1 else {"row_blocks": blocks})}
-        for blocks, members in sorted(by_blocks.items())
-    ]
-    groups += [
-        {"params": assignment.members("decay"), **rest},
-        {"params": assignment.members("no_decay"), **rest, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    order = sorted(by_blocks, key=lambda blocks: (1, *blocks) if isinstance(blocks, tuple) else (0, blocks))
+    return [(list(blocks) if isinstance(blocks, tuple) else blocks, by_blocks[blocks]) for blocks in order]
 
 
 def _transposed(model: nn.Module) -> set[torch.Tensor]:

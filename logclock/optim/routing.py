@@ -77,6 +77,7 @@ class Role:
         reason: Why.
         note: What an optimizer for matrices should know about it.
         is_transposed: Whether a matrix lies as (inputs, outputs).
+        is_stack: Whether a 3-D weight is a stack of matrices, one for each expert.
         is_guess: Whether it follows from a shape or a name only.
     """
 
@@ -84,6 +85,7 @@ class Role:
     reason: str
     note: str = ""
     is_transposed: bool = False
+    is_stack: bool = False
     is_guess: bool = False
 
 
@@ -190,7 +192,8 @@ def _weights(param: torch.Tensor, holder: Holder) -> Iterator[Role]:
     elif isinstance(module, nn.modules.conv._ConvNd | nn.Bilinear):
         yield Role("weight", f"{kind} weight")
     elif param.dim() >= 3 and re.search("expert|moe", f"{kind}.{holder.path}", re.IGNORECASE):
-        yield Role("weight", f"experts: a stack of {param.shape[0]} matrices")
+        reason = f"experts: a stack of {param.shape[0]} matrices"
+        yield Role("weight", reason, note=_fused_experts(holder), is_stack=param.dim() == 3)
 
 
 def _guesses(param: torch.Tensor, holder: Holder) -> Iterator[Role]:
@@ -239,8 +242,14 @@ def _fused_linear(param: torch.Tensor, holder: Holder) -> str:
     if _is_fused_qkv(leaf):
         if rows == 3 * columns:
             return _fused(f"*{leaf}*", 3)
-        return "fused in parts that may differ in size; row_blocks cuts equal ones only"
+        return f'fused in parts that may differ in size: row_blocks={{"*{leaf}*": [rows of q, of k, of v]}}'
     return _fused(f"*{leaf}*", 2) if "gate_up" in leaf else ""
+
+
+def _fused_experts(holder: Holder) -> str:
+    """Return what to know of experts whose gates are fused; some models store them as (experts, in, out)."""
+    is_fused = "gate_up" in holder.attribute
+    return f"{_fused(f'*{holder.attribute}*', 2)} if the outputs are its rows" if is_fused else ""
 
 
 def _fused(pattern: str, parts: int) -> str:

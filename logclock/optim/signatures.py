@@ -115,7 +115,7 @@ def _values(annotation: Any, range_: str) -> Iterator[str]:
     elif typing.get_origin(annotation) is typing.Literal:
         yield from (repr(choice) for choice in typing.get_args(annotation))
     elif typing.get_origin(annotation) is tuple:
-        yield "a list of wrappers"
+        yield f"a list of {_plural(typing.get_args(annotation)[0])}"
     elif annotation is bool:
         yield from ("True", "False")
     elif annotation is int:
@@ -128,6 +128,13 @@ def _values(annotation: Any, range_: str) -> Iterator[str]:
         yield "schedule"
     else:
         yield "an apply stage"
+
+
+def _plural(annotation: Any) -> str:
+    """Return what the items of a list are."""
+    if typing.get_origin(annotation) is tuple:
+        return f"{len(typing.get_args(annotation))} {_plural(typing.get_args(annotation)[0])} each"
+    return {int: "whole numbers", float: "numbers"}.get(annotation, "wrappers")
 
 
 class StateRow(NamedTuple):

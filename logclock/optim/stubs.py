@@ -41,7 +41,7 @@ def _classes_stub(ours: list[type[Spec]]) -> str:
     names = sorted((spec.class_name for spec in ours), key=lambda name: (not name.isupper(), name))
     head = [
         _HEAD,
-        "from collections.abc import Iterable",
+        "from collections.abc import Iterable, Sequence",
         "from typing import Any, Literal",
         "",
         "import torch",
@@ -95,4 +95,7 @@ def _written(annotation: Any, name: str) -> str:
         return " | ".join([*(part for part in parts if part != "None"), *plain, *(["None"] if "None" in parts else [])])
     if origin is typing.Literal:
         return f"Literal[{', '.join(repr(choice) for choice in arguments)}]".replace("'", '"')
+    if origin is tuple:
+        items = "Any" if typing.get_origin(arguments[0]) is tuple else arguments[0].__name__
+        return f"Sequence[{items}]"
     return "None" if annotation is type(None) else annotation.__name__

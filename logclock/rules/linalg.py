@@ -4,21 +4,27 @@ import functools
 import logging
 import math
 import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 
 __all__ = [
+    "COEFFICIENTS",
     "JORDAN",
     "Factor",
+    "Triple",
     "adam_in_basis",
     "averaged_gram",
+    "by_blocks",
     "divided_by_roots",
     "eigenvectors",
     "fastest_dtype",
+    "frobenius",
     "inverse_power",
     "kl_averaged",
     "newton_schulz",
+    "orthogonalized",
     "refreshed_basis",
     "renewed",
     "renewed_basis",
@@ -29,12 +35,72 @@ __all__ = [
     "started",
 ]
 
-JORDAN = (3.4445, -4.7750, 2.0315)
+Triple = tuple[float, float, float]
+
+JORDAN: Triple = (3.4445, -4.7750, 2.0315)
 """Of the quintic x -> a x + b x^3 + c x^5: steep at 0, so that five steps lift 0.01 to 0.7, at the price of never
 settling: it maps [0.01, 1] into [0.68, 1.13]."""
 
 
-def newton_schulz(matrices: torch.Tensor, *, num_iterations: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+def _divided_by(divisor: float, triples: tuple[Triple, ...]) -> tuple[Triple, ...]:
+    """Return the triples for an input that is to be divided first: the division is part of the first polynomial."""
+    a, b, c = triples[0]
+    return ((a / divisor, b / divisor**3, c / divisor**5), *triples[1:])
+
+
+COEFFICIENTS: dict[str, tuple[Triple, ...]] = {
+    "jordan": (JORDAN,),
+    "quintic": (
+        (4.0848, -6.8946, 2.9270),
+        (3.9505, -6.3029, 2.6377),
+        (3.7418, -5.5913, 2.3037),
+        (2.8769, -3.1427, 1.2046),
+        (2.8366, -3.0525, 1.2012),
+    ),
+    "polar-express": _divided_by(
+        1.02,  # the safety that the polynomials were fitted with: rounding must not lift a singular value above 1
+        (
+            (8.156554524902461, -22.48329292557795, 15.878769915207462),
+            (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+            (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+            (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+            (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+        ),
+    ),
+    "polar-express-8": (
+        (8.2051, -22.9019, 16.4607),
+        (4.0664, -2.8612, 0.5184),
+        (3.9096, -2.8234, 0.5250),
+        (3.2856, -2.4153, 0.4853),
+        (2.2779, -1.6198, 0.3985),
+        (1.8726, -1.2307, 0.3585),
+        (1.8564, -1.2132, 0.3568),
+        (1.8750, -1.2500, 0.3750),
+    ),
+    "cans": (
+        (8.4703, -25.1081, 18.6293),
+        (4.1828, -3.1087, 0.5806),
+        (3.9619, -2.9541, 0.5630),
+        (3.2866, -2.4647, 0.5074),
+        (2.2737, -1.6447, 0.4162),
+    ),
+}
+"""Triples (a, b, c) of the steps by name.
+
+`jordan` (Jordan 2024) is one for all steps; `quintic` is YouJiacheng's of the speed runs; `polar-express` and
+`polar-express-8` (arXiv:2505.16932) are fitted to 5 and to 8 steps, the latter to reach the polar factor itself; `cans`
+(arXiv:2506.10935) are Chebyshev polynomials.
+"""
+
+
+def newton_schulz(
+    matrices: torch.Tensor,
+    *,
+    num_iterations: int,
+    coefficients: Sequence[Triple] = (JORDAN,),
+    dtype: torch.dtype | None = None,
+    form: str = "direct",
+) -> torch.Tensor:
     """Return matrices with the same singular vectors and all singular values between about 0.7 and 1.1.
 
     With X = M / (norm(M) + 1e-7) and `num_iterations` times A = X X^T, X <- a X + (b A + c A A) X.
@@ -42,21 +108,135 @@ def newton_schulz(matrices: torch.Tensor, *, num_iterations: int, dtype: torch.d
     Args:
         matrices: `(n, rows, cols)`.
         num_iterations: 5 is usual.
+        coefficients: Triple (a, b, c) of each step, the first of them if there are more than steps; the last one
+            serves all steps beyond.
         dtype: Of the iteration; None keeps that of the matrices.
+        form: "direct" is the above. "gram" runs the polynomials on A alone, which is small beside a long X: with
+            P = a I + b A + c A A, Q <- P Q and A <- P A P, and X <- Q X at the end, and once after two steps, because
+            small singular values drown in the rounding of their squares until they are lifted. "auto" is "gram" where
+            that saves time, see `GRAM_FROM`, and forms half of symmetric products only, see `HALVED_FROM`.
 
     References: Jordan 2024, kellerjordan.github.io/posts/muon.
     """
-    a, b, c = JORDAN
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if is_tall else matrices  # the Gram matrix of the shorter side is the smaller one
     norms = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
     dtype = matrices.dtype if dtype is None else dtype
     x = x.to(dtype) / (norms + 1e-7).to(dtype)
-    for _ in range(num_iterations):
-        gram = torch.bmm(x, x.mT)
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+    triples = [coefficients[min(k, len(coefficients) - 1)] for k in range(num_iterations)]
+    chooses = form == "auto" and x.dtype in (torch.float32, torch.float64)
+    if form == "gram" or (chooses and x.shape[-1] >= GRAM_FROM * x.shape[-2]):
+        x = _through_gram_matrices(x, triples)
+    elif chooses and _is_halved(x):
+        for a, b, c in triples:
+            gram = _symmetric_product(x, x.mT)
+            x = torch.baddbmm(x, _symmetric_product(gram, gram).mul_(c).add_(gram, alpha=b), x, beta=a)
+    else:
+        for a, b, c in triples:
+            gram = torch.bmm(x, x.mT)
+            polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            x = torch.baddbmm(x, polynomial, x, beta=a)
     return (x.mT if is_tall else x).to(matrices.dtype)
+
+
+GRAM_FROM = 2.0
+"""How many times as long as its short side a matrix is from where "auto" takes the Gram form.
+
+With the short side r and the long side l, five steps multiply 20 r r l + 10 r r r times and add as often, in the Gram
+form 8 r r l + 28 r r r: equal at l = 1.5 r, and 0.88, 0.74 and 0.67 of it at l = 2 r, 3 r and 4 r. Measured, processor
+time in float32 with r = 512: 1.2 of the direct form at l = r, and 0.83, 0.73 and 0.61. In 16-bit formats the squares
+lose more than the time is worth, and "auto" stays direct.
+"""
+
+HALVED_FROM = 512
+"""Side from which "auto" forms symmetric products by halves; below, the calls cost what the arithmetic saves."""
+
+_RESTART = 2
+
+
+def _through_gram_matrices(x: torch.Tensor, triples: Sequence[Triple]) -> torch.Tensor:
+    """Return the Newton-Schulz iterate in the Gram form of `newton_schulz`."""
+    gram, factor = _symmetric_product(x, x.mT), None
+    for k, (a, b, c) in enumerate(triples, start=1):
+        polynomial = _symmetric_product(gram, gram).mul_(c).add_(gram, alpha=b)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        factor = polynomial if factor is None else _symmetric_product(polynomial, factor)
+        if k == len(triples):
+            break
+        if k == _RESTART:
+            x, factor = torch.bmm(factor, x), None
+            gram = _symmetric_product(x, x.mT)
+        else:
+            gram = _symmetric_product(_symmetric_product(polynomial, gram), polynomial)
+    return x if factor is None else torch.bmm(factor, x)
+
+
+def _is_halved(one: torch.Tensor) -> bool:
+    """Return whether a symmetric product saves time by halves; an accelerator would rather have one large product."""
+    return one.shape[-2] >= HALVED_FROM and one.device.type == "cpu"
+
+
+def _symmetric_product(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return a product that is known to be symmetric, of whose blocks beside the diagonal only one is multiplied."""
+    if not _is_halved(one):
+        return torch.bmm(one, other)
+    size, half = one.shape[-2], one.shape[-2] // 2
+    result = one.new_empty(len(one), size, size)
+    result[:, :half, :half] = _symmetric_product(one[:, :half], other[..., :half])
+    result[:, half:, half:] = _symmetric_product(one[:, half:], other[..., half:])
+    corner = torch.bmm(one[:, :half], other[..., half:])
+    result[:, :half, half:], result[:, half:, :half] = corner, corner.mT
+    return result
+
+
+def orthogonalized(
+    matrices: torch.Tensor,
+    *,
+    triples: Sequence[Triple],
+    num_iterations: int,
+    iteration_dtype: str,
+    iteration_form: str,
+) -> torch.Tensor:
+    """Return the result of `newton_schulz` in the format and form that the fields of an `OrthogonalSpec` name."""
+    dtype = torch.bfloat16 if iteration_dtype == "bfloat16" else None
+    if iteration_dtype == "auto" and matrices.dtype == torch.float32:
+        dtype = fastest_dtype(matrices.device.type)
+    return newton_schulz(
+        matrices, num_iterations=num_iterations, coefficients=triples, dtype=dtype, form=iteration_form
+    )
+
+
+def by_blocks(
+    function: Callable[..., torch.Tensor], row_blocks: int | tuple[int, ...], *matrices: torch.Tensor
+) -> torch.Tensor:
+    """Return a function's results on blocks of rows, put together in their places.
+
+    Args:
+        function: Of stacks `(n, rows, cols)`, of which it treats each matrix by itself; it is called once for all
+            blocks of one size.
+        row_blocks: How many equal blocks, or their sizes.
+        *matrices: `(..., rows, cols)`, alike but for the number of columns; all are cut.
+    """
+    rows = matrices[0].shape[-2]
+    # sums over a block then run in one order, whatever the strides of the parameter are
+    stacks = [x.reshape(-1, *x.shape[-2:]).contiguous() for x in matrices]
+    if isinstance(row_blocks, int):
+        blocks = [x.reshape(-1, rows // row_blocks, x.shape[-1]) for x in stacks]
+        return function(*blocks).reshape(matrices[0].shape)
+    parts = [x.split(row_blocks, dim=-2) for x in stacks]
+    results: list[torch.Tensor] = [stacks[0]] * len(row_blocks)
+    for size in dict.fromkeys(row_blocks):
+        places = [i for i, own in enumerate(row_blocks) if own == size]
+        found = function(*(torch.cat([part[i] for i in places]) for part in parts))
+        for i, result in zip(places, found.split(len(stacks[0])), strict=True):
+            results[i] = result
+    return torch.cat(results, dim=-2).reshape(matrices[0].shape)
+
+
+def frobenius(matrices: torch.Tensor) -> torch.Tensor:
+    """Return the norm of every matrix, above 0 so that it can be divided by: a matrix of zeros stays one."""
+    norms: torch.Tensor = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
+    return norms.clamp_min(1e-30)
 
 
 @functools.cache

@@ -75,5 +75,5 @@ def scalars_by_name(owner: Any, names: list[str], t: float) -> dict[str, Any]:
 
 
 def statics_of(owner: Any, stage: Stage) -> tuple[tuple[str, Any], ...]:
-    """Return the values of a stage's static options, which are fields of `owner`."""
+    """Return the values of a stage's static options, which are fields or properties of `owner`."""
     return tuple((name, getattr(owner, name)) for name in stage.static_names)

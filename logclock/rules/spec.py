@@ -43,6 +43,7 @@ class Spec(ABC):
             methods whose decay depends on the gradient. Its stages read `absorbed_decay` and, for a decay
             after the update, `rate_before_decay`.
         cuts_heads: Whether its `row_blocks` should be the number of heads of a query or key projection.
+        takes_stacks: Whether, if it takes matrices only, it takes 3-D parameters too, as stacks of matrices.
         class_name: Name of the optimizer class that stands for it.
         paper: Where it is from.
     """
@@ -54,6 +55,7 @@ class Spec(ABC):
     matrices_only: ClassVar[bool] = False
     absorbs_decay: ClassVar[bool] = False
     cuts_heads: ClassVar[bool] = False
+    takes_stacks: ClassVar[bool] = False
     class_name: ClassVar[str]
     paper: ClassVar[str] = ""
 
@@ -131,6 +133,11 @@ class Spec(ABC):
         return {**scalars_by_name(self, names, t), **given}
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The direction's stages as these settings need them: an idle one goes, with its state."""
+        return self.direction
+
+    @property
     def rule(self) -> Rule:
         """The stages in order: on the gradient, direction, wrappers of the update, apply, wrappers of the move."""
         return _rule_of(self)
@@ -171,7 +178,7 @@ class Spec(ABC):
         }
         found |= self.due(t, turn)
         known = {*found, *self.rule.totals}
-        own = [name for stage in self.direction for name in stage.scalar_names if name not in known]
+        own = [name for stage in self.stages for name in stage.scalar_names if name not in known]
         found |= scalars_by_name(self, own, t)
         for option in self._options():
             found |= {f"{option.name}.{name}": value for name, value in option.scalars(t).items()}
@@ -193,7 +200,8 @@ class Spec(ABC):
         takers: tuple[Spec | Option, ...] = (self, *self._options())
         for taker in takers:
             if taker.matrices_only:
-                check_matrix(shape, name=type(taker).family.name_of(type(taker)))
+                name = type(taker).family.name_of(type(taker))
+                check_matrix(shape, name=name, takes_stacks=isinstance(taker, Spec) and taker.takes_stacks)
 
     def evaluation(self, t: float) -> tuple[Wrapper, dict[str, float]] | None:
         """Return the wrapper that evaluates at another point than it trains at, with its scalars after update t."""
@@ -237,7 +245,7 @@ def _rule_of(spec: Spec) -> Rule:
             statics=statics_of(spec, stage),
             states=tuple(spec.states.get(name, State()) for name in stage.state_names),
         )
-        for stage in spec.direction
+        for stage in spec.stages
     )
     around = tuple(step for wrapper in spec.wrappers for step in wrapper.steps())
     ends = spec.apply.steps()
@@ -282,12 +290,13 @@ def algorithm(name: str, *, class_name: str, paper: str = "") -> Callable[[S], S
     return add
 
 
-def check_matrix(shape: tuple[int, ...], *, name: str) -> None:
-    """Raise a ValueError unless a parameter is a matrix."""
+def check_matrix(shape: tuple[int, ...], *, name: str, takes_stacks: bool = False) -> None:
+    """Raise a ValueError unless a parameter is a matrix, or a stack of matrices where those are taken."""
     check(
-        len(shape) == 2,
+        len(shape) == 2 or (takes_stacks and len(shape) == 3),
         f"a parameter of {name}",
         "be a matrix (2-D)",
         tuple(shape),
-        advice="logclock.matrix_param_groups gives hidden matrices to it and everything else to another algorithm.",
+        advice="logclock.matrix_param_groups gives hidden matrices to it and everything else to another algorithm."
+        + (" It takes stacks of matrices too (3-D)." if takes_stacks else ""),
     )

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ class Stage:
         inputs: Which of `INPUTS` it takes, in order.
         state_names: Names of its states.
         scalar_names: Keyword-only arguments without annotation: numbers that depend on t.
-        static_names: Keyword-only arguments annotated int, bool or str: part of the program, never logged.
+        static_names: Keyword-only arguments annotated int, bool, str or tuple: part of the program, never logged.
         draws_name: The keyword-only argument annotated `Draws`, from which a stage on matrices draws random numbers;
             None if it draws none.
         is_elementwise: Whether it is written in the vocabulary, element by element with numbers per tensor. Otherwise
@@ -96,13 +97,13 @@ def _stage(function: Callable[..., Any], *, is_elementwise: bool) -> Stage:
         raise ValueError(
             f"stage {function.__name__}{signature} must take inputs (of {', '.join(INPUTS)}), states..., *, scalars..."
         )
-    static = [p.name for p in keywords if p.annotation in (int, bool, str, "int", "bool", "str")]
     drawing = [p.name for p in keywords if p.annotation in (Draws, "Draws")]
     if len(drawing) > (0 if is_elementwise else 1):
         raise ValueError(
             f"stage {function.__name__!r} draws random numbers through {', '.join(drawing)}. A @matrix stage may have "
             "one argument annotated Draws, an elementwise stage none."
         )
+    static = [p.name for p in keywords if p.annotation is not p.empty and _is_static(p.annotation)]
     scalars = [p.name for p in keywords if p.name not in (*static, *drawing)]
     return Stage(
         function,
@@ -113,6 +114,12 @@ def _stage(function: Callable[..., Any], *, is_elementwise: bool) -> Stage:
         is_elementwise=is_elementwise,
         draws_name=drawing[0] if drawing else None,
     )
+
+
+def _is_static(annotation: Any) -> bool:
+    """Return whether an annotation, which may be text, is int, bool, str, a tuple, or one of several of these."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return all(re.fullmatch(r"(int|bool|str|tuple)(\[.*\])?", part) for part in re.split(r"\s*\|\s*", text))
 
 
 _STRUCTURE = (ast.Name, ast.Load, ast.Store, ast.Tuple, ast.Constant, ast.Expr, ast.Return, ast.Assign)

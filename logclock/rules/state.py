@@ -52,14 +52,18 @@ class State:
         return not isinstance(self.shape, str) and not set(self.shape) <= set(SIDES)
 
     def shape_for(self, shape: tuple[int, ...], spec: Any = None) -> tuple[int, ...]:
-        """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's or a spec's."""
+        """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's or a spec's.
+
+        A stack of matrices, `(experts, rows, cols)`, has one for each of them.
+        """
         if self.shape == "number":
             return ()
         if self.only is not None and (self.only == "matrices") != (len(shape) == 2):
             return (0,) if self.shape == "param" else (0,) * len(self.shape)
         if self.shape == "param":
             return tuple(shape)
-        rows, cols = (shape[0], shape[-1]) if shape else (1, 1)
+        rows, cols = shape[-2:] if len(shape) > 1 else (*shape, 1, 1)[:2]
         num_blocks = spec.num_blocks(shape) if "blocks" in self.shape else 0
         sides = dict(zip(SIDES, (rows, cols, min(rows, cols), max(rows, cols), num_blocks), strict=True))
-        return tuple(sides[side] if side in sides else min(getattr(spec, side), min(shape)) for side in self.shape)
+        own = (sides[side] if side in sides else min(getattr(spec, side), sides["short"]) for side in self.shape)
+        return (*shape[:-2], *own)

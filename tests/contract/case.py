@@ -33,6 +33,7 @@ class Case:
         is_joint: Whether numbers are shared by all tensors: the reference then takes lists of tensors and of gradients,
             and returns a tuple for each tensor.
         descent_lr: Peak learning rate at which it descends a parabola from a distance of about 3 in 1,200 updates.
+        valley_lr: Peak learning rate in the valley of Rosenbrock, where steps of one length zigzag; that one if None.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Case:
     free_signs: tuple[str, ...] = ()
     is_joint: bool = False
     descent_lr: float = 2e-2
+    valley_lr: float | None = None
 
     @property
     def build(self):

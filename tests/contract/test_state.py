@@ -17,7 +17,6 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from logclock.optim import ADANA, AdamW
-from logclock.rules import Spec
 from logclock.schedules import HalfLifeRamp, LinearRamp
 
 

@@ -377,3 +377,65 @@ def test_a_model_without_hidden_matrices_is_refused():
 
     with pytest.raises(ValueError, match=r"Sequential has no hidden matrix.*logclock\.param_groups"):
         matrix_groups(model)
+
+
+def test_projections_may_be_cut_into_parts_of_different_sizes():
+    model = Gpt(is_tied=False)
+    groups = matrix_groups(model, row_blocks={"*qkv*": [2 * WIDTH, WIDTH // 2, WIDTH // 2], "*mlp.0*": 2})
+    optimizer = ADANA(groups, lr=1e-3)
+
+    assert [group.get("row_blocks") for group in optimizer.param_groups[:3]] == [1, 2, [16, 4, 4]]
+    assert groups_of_names(groups)[2] == ["blocks.0.qkv.weight", "blocks.1.qkv.weight"]
+    with pytest.raises(ValueError, match=r"row_blocks must sum to the 24 rows, got \[8, 8\]"):
+        ADANA(matrix_groups(model, row_blocks={"*qkv*": (8, 8)}))
+
+
+class Mixture(nn.Module):
+    """A router, experts in stacks, one of which has a single row each, and a depthwise convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Embedding(VOCAB, WIDTH)
+        self.mlp = nn.Module()
+        self.mlp.router = nn.Linear(WIDTH, 4, bias=False)
+        self.mlp.experts = nn.Module()
+        self.mlp.experts.up = nn.Parameter(torch.zeros(4, 2 * WIDTH, WIDTH))
+        self.mlp.experts.gain = nn.Parameter(torch.zeros(4, 1, WIDTH))
+        self.conv = nn.Conv1d(WIDTH, WIDTH, 3, groups=WIDTH)
+        self.hidden = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.head = nn.Linear(WIDTH, VOCAB, bias=False)
+
+
+@pytest.mark.parametrize(("algorithm", "stacks"), [("muon", {"mlp.experts.up"}), ("soap", set())])
+def test_stacked_experts_go_to_an_algorithm_that_takes_stacks(algorithm, stacks):
+    groups = matrix_param_groups(
+        Mixture(), matrices={"algorithm": algorithm, "lr": 0.02}, rest={"algorithm": "adamw", "lr": 1e-3}
+    )
+    ADANA(groups)  # which checks every shape
+
+    matrices, decayed = groups_of_names(groups)[:2]
+    assert set(matrices) == {"hidden.weight"} | stacks
+    assert {"mlp.router.weight", "conv.weight", "mlp.experts.gain", "head.weight"} <= set(decayed)
+
+
+def test_embeddings_and_heads_may_have_groups_of_their_own():
+    groups = matrix_param_groups(
+        Gpt(is_tied=False),
+        matrices={"algorithm": "muon", "lr": 0.02},
+        rest={"algorithm": "adamw", "weight_decay": 0.1},
+        embeddings={"algorithm": "lion", "lr": 1e-4},
+        heads={"algorithm": "signum", "lr": 1e-4},
+    )
+
+    names = groups_of_names(groups)
+    assert [group["algorithm"] for group in groups] == ["muon", "lion", "signum", "adamw"]
+    assert names[1] == ["tokens.weight", "positions.weight"]
+    assert names[2] == ["head.weight"]
+    assert groups[3]["weight_decay"] == 0.0
+    assert sum(map(len, names)) == len(list(Gpt(is_tied=False).parameters()))
+
+
+def test_keys_for_a_kind_that_a_model_does_not_have_are_refused():
+    message = r"Gpt has no head of its own \(a head that is tied .*\)\. Leave heads out\."
+    with pytest.raises(ValueError, match=message):
+        matrix_groups(Gpt(is_tied=True), heads={"lr": 1e-4})

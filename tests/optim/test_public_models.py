@@ -52,7 +52,8 @@ LLAMA_KEPT = prefixed("model.", "norm.weight embed_tokens.weight") | prefixed(
 QK_NORMS = prefixed("model.layers.*.self_attn.", "q_norm.weight k_norm.weight")
 QKV_BIASES = prefixed("model.layers.*.self_attn.", "q_proj.bias k_proj.bias v_proj.bias")
 GEMMA_NORMS = prefixed("model.layers.*.", "pre_feedforward_layernorm.weight post_feedforward_layernorm.weight")
-EXPERTS = prefixed("model.layers.*.mlp.", "experts.gate_up_proj experts.down_proj gate.weight")
+EXPERTS = prefixed("model.layers.*.mlp.experts.", "gate_up_proj down_proj")
+ROUTER = {"model.layers.*.mlp.gate.weight"}
 SHARED = prefixed("model.layers.*.mlp.shared_expert.", "gate_proj.weight up_proj.weight down_proj.weight")
 GPT2_MATRICES = prefixed("transformer.h.*.", "attn.c_attn.weight attn.c_proj.weight mlp.c_fc.weight mlp.c_proj.weight")
 BERT_LAYER = prefixed(
@@ -113,20 +114,20 @@ MODELS = {
     ),
     "mixtral": (
         lambda: hf.MixtralForCausalLM(hf.MixtralConfig(**DECODER, num_local_experts=4)),
-        LLAMA_BLOCK,
-        EXPERTS | {"lm_head.weight"},
+        LLAMA_BLOCK | EXPERTS,
+        ROUTER | {"lm_head.weight"},
         LLAMA_KEPT,
     ),
     "qwen2 moe": (
         lambda: hf.Qwen2MoeForCausalLM(hf.Qwen2MoeConfig(**MIXTURE, shared_expert_intermediate_size=8)),
-        LLAMA_BLOCK | SHARED,
-        EXPERTS | {"lm_head.weight", "model.layers.*.mlp.shared_expert_gate.weight"},
+        LLAMA_BLOCK | SHARED | EXPERTS,
+        ROUTER | {"lm_head.weight", "model.layers.*.mlp.shared_expert_gate.weight"},
         LLAMA_KEPT | QKV_BIASES,
     ),
     "qwen3 moe": (
         lambda: hf.Qwen3MoeForCausalLM(hf.Qwen3MoeConfig(**MIXTURE, head_dim=8)),
-        LLAMA_BLOCK,
-        EXPERTS | {"lm_head.weight"},
+        LLAMA_BLOCK | EXPERTS,
+        ROUTER | {"lm_head.weight"},
         LLAMA_KEPT | QK_NORMS,
     ),
     "bert, masked tokens": (
@@ -176,7 +177,10 @@ def test_public_models_are_divided_without_overrides_and_without_guessing_the_he
     assert patterns(assignment.names("matrix")) == matrices
     assert patterns(assignment.names("decay")) == decayed
     assert patterns(assignment.names("no_decay")) >= kept
-    assert all(assignment.params[name].dim() == 2 for name in assignment.names("matrix"))
+    stacks = {name for name in assignment.names("matrix") if assignment.params[name].dim() == 3}
+    assert patterns(stacks) == matrices & EXPERTS
+    assert not any(assignment.params[name].dim() != 2 for name in {*assignment.names("matrix")} - stacks)
+    assert patterns(assign_matrices(model, algorithm="soap").names("matrix")) == matrices - EXPERTS
     assert patterns(name for name, _ in decayed_group["params"]) == matrices | decayed
     assert set(assignment.groups) == {name for name, _ in model.named_parameters()}
 
@@ -200,9 +204,13 @@ def test_reasons_name_what_matters_to_a_matrix_optimizer():
     assert "fused in its columns, which row_blocks cannot cut" in gpt2["transformer.h.1.attn.c_attn.weight"]
     assert mixtral["lm_head.weight"] == "head: get_output_embeddings() returns it"
     assert mixtral["model.layers.0.mlp.gate.weight"] == "router: its rows score experts, like a head"
-    assert mixtral["model.layers.1.mlp.experts.down_proj"] == (
-        "experts: a stack of 4 matrices; 3-D, and matrix rules take 2-D parameters"
+    assert mixtral["model.layers.1.mlp.experts.down_proj"] == "hidden: experts: a stack of 4 matrices"
+    assert mixtral["model.layers.1.mlp.experts.gate_up_proj"] == (
+        'hidden: experts: a stack of 4 matrices; fused: row_blocks={"*gate_up_proj*": 2} if the outputs are its rows'
     )
+    assert assign_matrices(MODELS["mixtral"][0](), algorithm="soap").reasons[
+        "model.layers.1.mlp.experts.down_proj"
+    ] == ("experts: a stack of 4 matrices; 3-D, and matrix rules take 2-D parameters")
     assert (
         'row_blocks={"*Wqkv*": 3}'
         in assign_matrices(hf.ModernBertForMaskedLM(modern)).reasons["model.layers.0.attn.Wqkv.weight"]

@@ -5,16 +5,21 @@ from functools import partial
 import numpy as np
 from contract.case import Case
 
-A, B, C = 3.4445, -4.7750, 2.0315
+JORDAN = ((3.4445, -4.7750, 2.0315),) * 5
 
 
-def newton_schulz(matrix, steps=5):
+def newton_schulz(matrix, triples=JORDAN):
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (np.sqrt((x**2).sum()) + 1e-7)
-    for _ in range(steps):
+    for a, b, c in triples:
         gram = x @ x.T
-        x = A * x + (B * gram + C * gram @ gram) @ x
+        x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def polar_factor(matrix):
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    return left @ right
 
 
 def muon(theta, grads, *, lr, decay, mu, nesterov, scale_rule, blocks=1):

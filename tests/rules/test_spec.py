@@ -14,6 +14,7 @@ from logclock.algorithms import (
     AdamMiniSpec,
     AdampSpec,
     AdamsSpec,
+    AdamuonSpec,
     AdamwSpec,
     AdanaSpec,
     AdanSpec,
@@ -38,21 +39,27 @@ from logclock.algorithms import (
     LapropSpec,
     LionSpec,
     MarsSpec,
+    Muon2Spec,
     MuonSpec,
     NadamwSpec,
     NormsgdSpec,
+    NormuonSpec,
     ProdigySpec,
     PsgdKronSpec,
     ScaledAdamSpec,
+    ScaleSpec,
+    ScionSpec,
     SgdpSpec,
     SgdSpec,
     ShampooSpec,
     SignumSpec,
     SimplifiedAdemamixSpec,
+    SinkgdSpec,
     SoapSpec,
     SophiaGSpec,
     SplusSpec,
     StableAdamwSpec,
+    SwanSpec,
 )
 from logclock.config import from_dict, to_dict
 from logclock.config.field_docs import field_docs
@@ -96,6 +103,14 @@ REFRESHED = {"refresh_interval": 3, "max_basis_size": 64, "spread_refreshes": Tr
 LOW_RANK = UNCORRECTED | {"eps": 1e-5, "rank": 3, "refresh_interval": 5, "growth_limit": 1.5, "scale": 2.0}
 ADANA = {"kappa": 0.75, "delta": 6.0, "eps": 1e-6}
 
+ORTHOGONAL = {
+    "coefficients": "cans",
+    "num_iterations": 6,
+    "iteration_dtype": "float32",
+    "iteration_form": "gram",
+    "row_blocks": 3,
+}
+
 # One spec of each registered name, with every field away from its default.
 CASES = {
     "sgd": SgdSpec(
@@ -136,7 +151,52 @@ CASES = {
         scale_rule="match_rms_adamw",
         num_iterations=6,
         iteration_dtype="float32",
-        row_blocks=3,
+        row_blocks=(2, 1),
+        iteration_form="auto",
+        coefficients=((2.0, -1.5, 0.5), (1.5, -0.5, 0.0)),
+    ),
+    "normuon": NormuonSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema1"],
+        ema2=EMAS["ema2"],
+        eps=1e-6,
+        nesterov=False,
+        scale_rule="match_rms_adamw",
+        axis="short_axis",
+    ),
+    "muon2": Muon2Spec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema1"],
+        ema2=EMAS["ema2"],
+        eps=1e-6,
+        nesterov=False,
+        scale_rule="match_rms_adamw",
+    ),
+    "adamuon": AdamuonSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema1"],
+        ema2=EMAS["ema2"],
+        eps=1e-6,
+        nesterov=True,
+        takes_sign=False,
+    ),
+    "scale": ScaleSpec(**SHARED | {"decay_coupling": "independent"}, ema1=EMAS["ema1"], axis="cols", floor=1e-6),
+    "swan": SwanSpec(
+        **SHARED | {"decay_coupling": "independent"}, **ORTHOGONAL, centers=False, update_rms=0.2, floor=1e-6
+    ),
+    "sinkgd": SinkgdSpec(**SHARED | {"decay_coupling": "independent"}, num_rounds=2, update_rms=0.2, floor=1e-6),
+    "scion": ScionSpec(
+        **SHARED | {"decay_coupling": "independent"},
+        **ORTHOGONAL,
+        ema1=EMAS["ema2"],
+        lmo="row_norm",
+        radius=2.0,
+        normalized=False,
+        transposed=True,
+        eps=1e-6,
     ),
     "normsgd": NormsgdSpec(
         **SHARED | {"decay_coupling": "independent"},

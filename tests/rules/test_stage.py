@@ -139,19 +139,21 @@ def test_a_signature_that_is_no_schema_is_refused(define, signature, kind):
 
 def test_keywords_annotated_with_a_plain_type_are_static_and_no_scalars():
     @matrix
-    def blocks(update, *, ema1, count: int, is_wide: bool, rule: str, size: float):
+    def blocks(update, *, ema1, count: int, is_wide: bool, rule: str, sizes: int | tuple[int, ...], size: float):
         return update
 
     assert blocks.scalar_names == ("ema1", "size")
-    assert blocks.static_names == ("count", "is_wide", "rule")
+    assert blocks.static_names == ("count", "is_wide", "rule", "sizes")
     assert not blocks.is_elementwise
 
 
 def test_static_keywords_are_recognized_when_annotations_are_text(define):
-    head = "from __future__ import annotations\n\n\ndef direction(update, *, ema1, count: int):\n"
+    head = (
+        "from __future__ import annotations\n\n\ndef direction(update, *, ema1, count: int, parts: tuple[int, ...]):\n"
+    )
     stage = matrix(define("return update", head=head))
 
-    assert (stage.scalar_names, stage.static_names) == (("ema1",), ("count",))
+    assert (stage.scalar_names, stage.static_names) == (("ema1",), ("count", "parts"))
 
 
 @pytest.mark.parametrize("inputs", ["update", "param, update", "param, grad, update, moved", "update, grad"])
