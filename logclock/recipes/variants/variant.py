@@ -71,6 +71,10 @@ class Variant:
     axes: tuple[Axis, ...] = (DECAY_AXIS,)
     """What `logclock ladder --search full` tries beside the learning rate."""
 
+    ablates: str | None = None
+    """The variant of which it changes one part to see what that does; the league, which ranks whole optimizers, leaves
+    it out."""
+
     def build(self, total_steps: int, *, lr: float, kappa: float | None = None) -> Optimizers:
         """Return the optimizers of a run.
 

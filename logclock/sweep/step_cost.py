@@ -1,0 +1,90 @@
+"""How long is an optimizer's step beside the baseline's in one process, and how large is its state?"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from logclock.optim import ScheduledOptimizer
+from logclock.records import StepCost
+from logclock.train.config import RunConfig
+from logclock.train.device import choose_device, torch_settings
+from logclock.train.loop import build_optimizer
+
+__all__ = ["measure_step_costs", "rule_hash_of"]
+
+BLOCK = 10
+"""Steps of a block: methods that turn a basis or invert a factor do so every ten steps, so a block holds one of those."""
+
+WARMUP = BLOCK + 1
+"""Steps before the first block: the first one creates the state and compiles."""
+
+
+def measure_step_costs(
+    configs: Mapping[str, RunConfig], *, baseline: str, num_pairs: int = 5, done: Callable[[StepCost], None]
+) -> None:
+    """Time steps of every optimizer in pairs of blocks with the baseline's, one right after the other.
+
+    A ratio of two blocks that follow each other has the machine's other load in both; the median over pairs drops the
+    ones that were hit on one side only. Gradients are random and stay the same.
+
+    Args:
+        configs: Runs by label, of which model and optimizer count; all of one model.
+        baseline: The label that the others are timed beside; its own ratio is that of two copies of it.
+        num_pairs: Pairs of blocks.
+        done: Told each result as it comes, so that an interrupted measurement can go on.
+    """
+    for label, config in configs.items():
+        with torch_settings(config):
+            ours, reference = (_ready(one) for one in (config, configs[baseline]))
+            pairs = [(_seconds(ours), _seconds(reference)) for _ in range(num_pairs)]
+        device = choose_device(config.execution.device)
+        done(
+            StepCost(
+                label=label,
+                baseline=baseline,
+                step_ratio=statistics.median(mine / theirs for mine, theirs in pairs),
+                step_seconds=statistics.median(mine for mine, _ in pairs),
+                baseline_seconds=statistics.median(theirs for _, theirs in pairs),
+                num_pairs=num_pairs,
+                state_bytes=ours.state_bytes(),
+                num_params=config.model.size().total_params,
+                rule_hash=rule_hash_of(config),
+                device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+                torch=str(torch.__version__),
+            )
+        )
+
+
+def rule_hash_of(config: RunConfig) -> str:
+    """Return the version of a run's rules, as its record has it."""
+    return "+".join(spec.rule.source_hash for spec in config.optimizers.specs)
+
+
+def _ready(config: RunConfig) -> ScheduledOptimizer:
+    """Return an optimizer on a model of its own that has made its first steps."""
+    device = choose_device(config.execution.device)
+    model = config.model.build(seed=config.seed).to(device)
+    generator = torch.Generator().manual_seed(config.seed)
+    for param in model.parameters():
+        param.grad = 1e-2 * torch.randn(param.shape, generator=generator).to(device)
+    optimizer = build_optimizer(config, model)
+    for _ in range(WARMUP):
+        optimizer.step()
+    return optimizer
+
+
+def _seconds(optimizer: ScheduledOptimizer) -> float:
+    """Return the mean time of a step over a block, with the accelerator waited for."""
+    _wait()
+    began = time.perf_counter()
+    for _ in range(BLOCK):
+        optimizer.step()
+    _wait()
+    return (time.perf_counter() - began) / BLOCK
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
