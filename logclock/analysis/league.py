@@ -136,8 +136,8 @@ def analyse_league(
         raise ValueError(f"no run of the baseline {study.baseline!r} finished, so there is nothing to compare with.")
     first = min(losses, key=lambda label: (losses[label], label))
     to_first = compare_study(gather(study.records, baseline=first), convention=convention)
-    main = study.main[study.baseline]
-    here = Point(compute=total_compute(main[0], convention), loss=losses[study.baseline])
+    finished = next(iter(study.finished(study.baseline).values()))
+    here = Point(compute=total_compute(finished, convention), loss=losses[study.baseline])
     metric = loss_to_report(record for runs in study.main.values() for record in runs)
     others = (_rung(gather(runs).main[study.baseline], metric, convention) for runs in rungs)
     points = tuple(sorted([here, *filter(None, others)], key=lambda point: point.compute))
@@ -208,8 +208,11 @@ def _place(sweep: Sweep | None) -> Place:
 
 def _rung(runs: Sequence[RunRecord], metric: str, convention: str) -> Point | None:
     """Return compute and mean loss of the baseline at another length; None if no run of it finished."""
-    losses = [loss for run in runs if run.status == "finished" and (loss := run.metrics.get(metric)) is not None]
-    return Point(compute=total_compute(runs[0], convention), loss=statistics.fmean(losses)) if losses else None
+    finished = [run for run in runs if run.status == "finished" and run.metrics.get(metric) is not None]
+    if not finished:
+        return None
+    loss = statistics.fmean(loss for run in finished if (loss := run.metrics[metric]) is not None)
+    return Point(compute=total_compute(finished[0], convention), loss=loss)
 
 
 def _multiplier(row: Row | None, here: Point, rungs: Sequence[Point]) -> LeagueMultiplier | None:

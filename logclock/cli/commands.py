@@ -303,6 +303,81 @@ def ablate(
     )
 
 
+def league(
+    *,
+    only: SomeNames = None,
+    leave_out: SomeNames = None,
+    tokens_per_param: float = 16.0,
+    steps: Int = None,
+    extensions: int = 2,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    budget: Duration = None,
+    dry_run: bool = False,
+    report_only: bool = False,
+    assignments: Assignments = (),
+    out: Path = Path("runs/league"),
+    page: Location = None,
+    jobs: Int = None,
+    accept_version: bool = False,
+    ray: Address = None,
+    data_root: Location = None,
+    progress: Progress = "auto",
+) -> int:
+    """Rank every optimizer on one small benchmark, each tuned with the same number of runs, on one page.
+
+    Prints the planned runs and what they will cost by a short timing of this machine, then makes them: short runs at
+    learning rates far apart, whole ones around the best, other seeds at the winner, and AdamW at other lengths, which
+    say what a loss costs. Runs that OUT holds already are not made again, so the same command finishes what was stopped.
+
+    Args:
+        only: Entries to rank, beside AdamW; every optimizer of recipes but those that take ADANA apart if not said.
+        leave_out: Entries to leave out.
+        tokens_per_param: Tokens of a run for each of the model's 45,056 parameters.
+        steps: Updates of a run instead.
+        extensions: Further trials while an optimizer is best at the edge of its grid, granted to all.
+        seeds: The first searches, all run at the winner.
+        budget: Refuse a league that may take longer, such as 3h or 90m.
+        dry_run: Stop after the plan.
+        report_only: Only write the page, from the records in OUT.
+        assignments: Changes for every run, such as `data.dataset=stdlib-bpe-512`.
+        out: Directory of the league.
+        page: Where the page goes, its figure beside it as figures/league.svg; OUT/league.md if not said.
+        jobs: Runs at a time; one per core if not said.
+        accept_version: Go on from checkpoints that another version of logclock or torch wrote; the records say so.
+        ray: Address of a Ray cluster to run on, or auto; this machine if not said.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        progress: How progress shows; auto is live on a terminal and plain elsewhere.
+    """
+    from logclock.cli.ladder import parse_duration
+    from logclock.cli.league import report_league, run
+
+    if report_only:
+        report_league(out, page=page)
+        return 0
+    from logclock.recipes.league import League, entries
+    from logclock.train import open_display
+
+    return run(
+        League(
+            optimizers=tuple(entries(only or (), without=leave_out or ())),
+            tokens_per_param=tokens_per_param,
+            steps=steps,
+            extensions=extensions,
+            seeds=seeds,
+            overrides=_accepting(accept_version, assignments),
+        ),
+        out=out,
+        page=page,
+        display=functools.partial(open_display, progress),
+        budget_seconds=None if budget is None else parse_duration(budget),
+        dry_run=dry_run,
+        num_jobs=jobs,
+        ray_address=ray,
+        data_root=data_root,
+        command=_command(),
+    )
+
+
 def report(
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")], /, *, baseline: Text = None
 ) -> int:
@@ -533,6 +608,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "ladder": ladder,
     "ablate": ablate,
+    "league": league,
     "calibrate": calibrate,
     "train": train,
     "report": report,

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Mapping
 
+from logclock.config import override
 from logclock.models import EnokiConfig
 from logclock.recipes.demo import HEAD_DIM, cpu_run
 from logclock.recipes.micro import micro
@@ -10,10 +11,13 @@ from logclock.recipes.variants import VARIANTS, Variant, get_variant
 from logclock.sweep import Arm
 from logclock.train.config import EvaluationConfig, ExecutionConfig, RunConfig
 
-__all__ = ["BASELINE", "League", "cost_run", "entries"]
+__all__ = ["BASELINE", "SCOUTING", "League", "Stage", "cost_run", "entries"]
 
 BASELINE = "adamw"
 """What every other entry is compared with."""
+
+SCOUTING = "scouting"
+"""Folder of the short runs."""
 
 TOKENS_PER_PARAM = 16.0
 """Horizon of a run: 1,408 updates of the micro model, some 6 s on a core, so that 75 entries take two core hours."""
@@ -64,7 +68,9 @@ class League:
         seeds: The first searches, all run at the best.
         rungs: Other lengths of the baseline, as factors.
         rung_multipliers: Factors on the baseline's winner at the length of the league.
+        rung_extensions: As `extensions`, for the baseline at another length.
         steps: Updates of a whole run instead of those that `tokens_per_param` asks for.
+        overrides: `PATH=VALUE` for every run.
     """
 
     optimizers: tuple[str, ...]
@@ -76,7 +82,9 @@ class League:
     seeds: tuple[int, ...] = (0, 1, 2)
     rungs: tuple[float, ...] = (0.25, 0.5, 2.0, 4.0)
     rung_multipliers: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rung_extensions: int = 1
     steps: int | None = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def total_steps(self) -> int:
@@ -97,13 +105,13 @@ class League:
     def run(self, optimizer: str, *, seed: int = 0, total_steps: int | None = None) -> RunConfig:
         """Return the run of an entry at its recipe's learning rate."""
         steps = self.total_steps if total_steps is None else total_steps
-        config = micro(optimizer, seed=seed, total_steps=steps)
-        return dataclasses.replace(
-            config,
+        config = dataclasses.replace(
+            micro(optimizer, seed=seed, total_steps=steps),
             evaluation=EvaluationConfig(interval=max(steps // EVALUATIONS, 1), batches=16, batch_size=32),
             log_interval=max(steps // LOG_POINTS, 1),
             execution=ExecutionConfig(checkpoint_interval=None),  # a run that a signal stops writes one anyway
         )
+        return override(config, self.overrides)
 
     def arms(self, total_steps: int) -> Mapping[str, Arm]:
         """Return what `run_sweep` takes, for runs of so many updates."""
@@ -113,13 +121,33 @@ class League:
 
         return {optimizer: arm(optimizer) for optimizer in self.optimizers}
 
-    def num_runs(self) -> dict[str, int]:
-        """Return how many runs an entry makes at most, by stage."""
-        return {
-            "scouting": len(self.scouting),
-            "search": len(self.multipliers) + self.extensions,
-            "seeds": len(self.seeds) - 1,
-        }
+    def stages(self) -> tuple["Stage", ...]:
+        """Return the stages in order, with the most runs that each may need."""
+        search = len(self.multipliers) + self.extensions + len(self.seeds) - 1
+        rung = len(self.rung_multipliers) + self.rung_extensions + len(self.seeds) - 1
+        baseline = self.optimizers[:1]
+        return (
+            Stage(SCOUTING, self.optimizers, steps=self.scouting_steps, runs_each=len(self.scouting)),
+            Stage("", self.optimizers, steps=self.total_steps, runs_each=search),
+            *(Stage(f"rungs/x{f:g}", baseline, steps=self.rung_steps(f), runs_each=rung) for f in self.rungs),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Runs of one length, with a ledger of their own.
+
+    Args:
+        folder: Under the league's; empty for the runs that are compared.
+        optimizers: Whose.
+        steps: Updates of a run.
+        runs_each: The most runs that each may need.
+    """
+
+    folder: str
+    optimizers: tuple[str, ...]
+    steps: int
+    runs_each: int
 
 
 def cost_run(optimizer: str) -> RunConfig:

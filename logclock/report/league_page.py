@@ -150,9 +150,7 @@ def league_markdown(result: LeagueResult, *, figure: str, command: str) -> str:
         "difference is shown.",
     ]
     if edges:
-        parts.append(
-            f"At the edge of its grid, so that a better rate may lie beyond: {', '.join(edges)}."
-        )
+        parts.append(f"At the edge of its grid, so that a better rate may lie beyond: {', '.join(edges)}.")
     parts += ["## How the numbers were made", *methods(result.comparison)[:2], *(f"* {note}" for note in notes)]
     return "\n\n".join(parts) + "\n"
 

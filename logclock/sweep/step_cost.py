@@ -22,7 +22,12 @@ WARMUP = BLOCK + 1
 
 
 def measure_step_costs(
-    configs: Mapping[str, RunConfig], *, baseline: str, num_pairs: int = 5, done: Callable[[StepCost], None]
+    configs: Mapping[str, RunConfig],
+    *,
+    reference: RunConfig,
+    baseline: str,
+    num_pairs: int = 5,
+    done: Callable[[StepCost], None],
 ) -> None:
     """Time steps of every optimizer in pairs of blocks with the baseline's, one right after the other.
 
@@ -31,22 +36,23 @@ def measure_step_costs(
 
     Args:
         configs: Runs by label, of which model and optimizer count; all of one model.
-        baseline: The label that the others are timed beside; its own ratio is that of two copies of it.
+        reference: What they are timed beside; its own ratio is that of two copies of it.
+        baseline: Its label.
         num_pairs: Pairs of blocks.
         done: Told each result as it comes, so that an interrupted measurement can go on.
     """
     for label, config in configs.items():
         with torch_settings(config):
-            ours, reference = (_ready(one) for one in (config, configs[baseline]))
-            pairs = [(_seconds(ours), _seconds(reference)) for _ in range(num_pairs)]
+            ours, theirs = _ready(config), _ready(reference)
+            pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(num_pairs)]
         device = choose_device(config.execution.device)
         done(
             StepCost(
                 label=label,
                 baseline=baseline,
-                step_ratio=statistics.median(mine / theirs for mine, theirs in pairs),
-                step_seconds=statistics.median(mine for mine, _ in pairs),
-                baseline_seconds=statistics.median(theirs for _, theirs in pairs),
+                step_ratio=statistics.median(own / other for own, other in pairs),
+                step_seconds=statistics.median(own for own, _ in pairs),
+                baseline_seconds=statistics.median(other for _, other in pairs),
                 num_pairs=num_pairs,
                 state_bytes=ours.state_bytes(),
                 num_params=config.model.size().total_params,

@@ -3,7 +3,14 @@
 from logclock.algorithms import DanaMk4Spec, DanaSpec, DanaStarSpec
 from logclock.recipes.protocol import DELTA, KAPPA, KAPPA_ADEMAMIX, early_decay, log_time_decay_of, plain_decay
 from logclock.recipes.variants.settings import adamw, adana, ademamix, dana_star_mk4
-from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, SHORT_SWEEP, SMALL_SWEEP, STABILITY_LOG
+from logclock.recipes.variants.sources import (
+    COMPONENTS_LOG,
+    DEMO_LOG,
+    HORIZON_LOG,
+    SHORT_SWEEP,
+    SMALL_SWEEP,
+    STABILITY_LOG,
+)
 from logclock.recipes.variants.variant import DECAY_AXIS, KAPPA_AXIS, Variant, as_adamw, as_adana, fits, guess, measured
 from logclock.rules.apply import Hyperball
 from logclock.schedules import DebiasedEma, PowerGrowth, log_time_ema
