@@ -327,7 +327,7 @@ def league(
 
     Prints the planned runs and what they will cost by a short timing of this machine, then makes them: short runs at
     learning rates far apart, whole ones around the best, other seeds at the winner, and AdamW at other lengths, which
-    say what a loss costs. Runs that OUT holds already are not made again, so the same command finishes what was stopped.
+    say what a loss costs. Runs that OUT holds already are not made again: the same command finishes what was stopped.
 
     Args:
         only: Entries to rank, beside AdamW; every optimizer of recipes but those that take ADANA apart if not said.

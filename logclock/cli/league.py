@@ -76,7 +76,7 @@ def run(
         if budget_seconds is not None and most > budget_seconds:
             raise ValueError(
                 f"the league takes up to {duration(most)}, the budget is {duration(budget_seconds)}. Give it a larger "
-                "--budget, fewer --tokens-per-param, or some entries with --only: the runs may be stopped at any time and go on."
+                "--budget, fewer --tokens-per-param, or some entries with --only: runs may be stopped and go on."
             )
         if dry_run:
             return 0
@@ -204,17 +204,17 @@ def plan_text(
     league: League, left: Mapping[Stage, Mapping[str, int]], costs: Mapping[str, RunCost], *, num_jobs: int
 ) -> str:
     """Return the planned runs and their cost."""
+    fewest = len(league.multipliers)
     lines = [
         f"league of {len(league.optimizers)} optimizers: {league.total_steps:,} updates a run; each has "
-        f"{len(league.scouting)} short runs, {len(league.multipliers)} to {len(league.multipliers) + league.extensions} "
-        f"whole ones at seed {league.seeds[0]}, {len(league.seeds) - 1} at other seeds"
+        f"{len(league.scouting)} short runs, {fewest} to {fewest + league.extensions} whole ones at seed "
+        f"{league.seeds[0]}, {len(league.seeds) - 1} at other seeds"
     ]
     for stage, runs in left.items():
         seconds = _core_seconds({stage: runs}, costs)
         name = stage.folder or "comparison"
-        lines.append(
-            f"  {name + ':':<14}{sum(runs.values()):>5} runs of {stage.steps:,} updates left, {duration(seconds)} of one core"
-        )
+        runs_left = f"{sum(runs.values()):>5} runs of {stage.steps:,} updates left"
+        lines.append(f"  {name + ':':<14}{runs_left}, {duration(seconds)} of one core")
     seconds = _core_seconds(left, costs)
     lines.append(f"at most {duration(seconds)} of one core, {duration(seconds / num_jobs)} at {num_jobs} at a time")
     slowest = sorted(costs, key=lambda name: -costs[name].step_seconds)[:3]

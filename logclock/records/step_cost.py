@@ -1,4 +1,4 @@
-"""What is written down about the cost of an optimizer's step: one line of JSON for each optimizer, beside the ledger."""
+"""What is written down about the cost of an optimizer's step: a line of JSON each, in a file beside the ledger."""
 
 import dataclasses
 import json

@@ -16,7 +16,7 @@ from logclock.report.wording import methods
 __all__ = ["league_drawing", "league_headline", "league_markdown", "league_table", "write_league_page"]
 
 INCHES_PER_ROW = 0.19
-SHOWN = 5
+SHOWN, LISTED = 5, 12
 CUT = 3.0
 """Differences beyond so many times the best entry's are drawn at the edge of the figure: a few that fail would squeeze
 the others together."""
@@ -62,18 +62,20 @@ def league_table(result: LeagueResult) -> Table:
 def league_headline(result: LeagueResult) -> str:
     """Return what came out in three sentences."""
     ranked = [row for row in result.rows if row.loss is not None]
-    best = [row for row in ranked if row.difference is not None and row.difference.verdict == "better"]
-    worse = [row for row in ranked if row.difference is not None and row.difference.verdict == "worse"]
-    level = [row for row in ranked if row.is_level_with_first]
-    chance = len(ranked) - len(best) - len(worse) - 1
-    named = ", ".join(row.label for row in ranked[:SHOWN])
+    verdicts = [row.difference.verdict for row in ranked if row.difference is not None]
+    level = [row.label for row in ranked if row.is_level_with_first and row.label != result.first]
     lost = [row.label for row in result.rows if row.loss is None]
-    return (
-        f"Of {len(result.rows) - 1} entries {len(best)} end below {result.baseline}, {len(worse)} above it, and of {chance} no "
-        f"difference to it is shown, all judged together. The lowest losses have {named}; of {len(level) - 1} others no "
-        f"difference to the first, {result.first}, is shown."
-        + (f" Without a finished run: {', '.join(lost)}." if lost else "")
-    )
+    sentences = [
+        f"Of {len(result.rows) - 1} optimizers {verdicts.count('better')} end below {result.baseline} and "
+        f"{verdicts.count('worse')} above it; of {len(verdicts) - verdicts.count('better') - verdicts.count('worse')} "
+        "no difference to it is shown, all judged together.",
+        f"The lowest losses: {', '.join(row.label for row in ranked[:SHOWN])}.",
+        f"No difference to the first is shown for {len(level)} others"
+        + (f": {', '.join(level)}." if level and len(level) <= LISTED else "."),
+    ]
+    if lost:
+        sentences.append(f"Without a finished run: {', '.join(lost)}.")
+    return " ".join(sentences)
 
 
 def league_drawing(result: LeagueResult) -> Drawing:
@@ -118,41 +120,59 @@ def league_markdown(result: LeagueResult, *, figure: str, command: str) -> str:
         command: What rebuilds the page.
     """
     drawing = league_drawing(result)
-    first = result.records[0]
-    seeds = sorted({record.seed for runs in (result.records,) for record in runs})
-    tokens = first.config["data"]["batch_size"] * first.config["data"]["sequence_length"] * planned_steps(first)
-    trials = sorted({row.num_trials for row in result.rows})
-    edges = [f"{row.label} ({row.place})" for row in result.rows if row.place in ("lowest", "highest")]
-    diverged = sum(row.num_diverged for row in result.rows)
-    notes = [note for note in result.comparison.warnings if "at the edge of those tried" not in note]
     parts = [
         "# League",
-        "Which optimizer ends lowest on one small benchmark when every one is tuned with the same number of runs? This page is "
-        f"written from the records by\n\n```sh\n{command}\n```",
+        "Which optimizer ends lowest on one small benchmark when every one is tuned with the same number of runs?",
         league_headline(result),
         f"![{drawing.title}]({figure})",
-        f"{drawing.caption}",
+        drawing.caption,
         "## Setting",
-        f"A model of {first.model['total_params']:,} parameters on `{first.config['data']['dataset']}`, {planned_steps(first):,} "
-        f"updates, {tokens / first.model['total_params']:.3g} tokens per parameter, one thread a run, under one schedule, clip and "
-        f"decay rule (recipe `micro`). Every entry has {_span(trials)} learning rates in whole runs"
-        + (f", around the best of {result.scouted} short ones" if result.scouted else "")
-        + f", with one seed, then seeds {', '.join(map(str, seeds))} at the best. {diverged} of these whole runs diverged, which counts "
-        "as a result. Nothing but the learning rate is tuned, so an entry stands for its recipe's other settings, not for what "
-        "it could reach with all of them tuned.",
+        _setting(result),
         "## Table",
         _markdown(league_table(result)),
-        "*compute* is the compute "
-        f"that {result.baseline} needs for the entry's loss, in units of the entry's own, by finished runs of {result.baseline} at "
-        f"{len(result.rungs)} lengths; `<` and `>` say that these end before the loss does. *step* is the time of the optimizer's step "
-        f"over {_named(result)}'s, in one process and in pairs, on matrices of width 256; *state* is in bytes per parameter "
-        "there. *peak lr* says where it lies if it is the lowest or highest tried. *against the first*: level means that no "
-        "difference is shown.",
+        _legend(result),
+        *_edges(result),
+        "## How the numbers were made",
+        *methods(result.comparison)[:2],
+        *(f"* {note}" for note in result.comparison.warnings if "at the edge of those tried" not in note),
+        f"This page and its figure are written from the records, by\n\n```sh\n{command}\n```",
     ]
-    if edges:
-        parts.append(f"At the edge of its grid, so that a better rate may lie beyond: {', '.join(edges)}.")
-    parts += ["## How the numbers were made", *methods(result.comparison)[:2], *(f"* {note}" for note in notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def _setting(result: LeagueResult) -> str:
+    first = result.records[0]
+    data, steps, params = first.config["data"], planned_steps(first), first.model["total_params"]
+    tokens = data["batch_size"] * data["sequence_length"] * steps
+    trials = sorted({row.num_trials for row in result.rows})
+    seeds = sorted({record.seed for record in result.records})
+    scouted = f", around the best of {result.scouted} short ones" if result.scouted else ""
+    diverged = sum(row.num_diverged for row in result.rows)
+    return (
+        f"A model of {params:,} parameters on `{data['dataset']}`, {steps:,} updates, {tokens / params:.3g} tokens per "
+        "parameter, one schedule, one bound on the gradient and one rule of decay for all (recipe `micro`). Every "
+        f"optimizer has {_span(trials)} learning rates in whole runs{scouted}, with seed {seeds[0]}, and then "
+        f"{len(seeds)} seeds at the best. Of those whole runs {diverged} diverged, which is a result. Nothing but the "
+        "learning rate is tuned: a row stands for an optimizer as its recipe sets it, not for what it could reach. "
+        "One small model, small batches and one corpus: no ranking carries over to large runs by itself."
+    )
+
+
+def _legend(result: LeagueResult) -> str:
+    return (
+        f"*compute* is what {result.baseline} needs for the loss of the row, over what the row took, read off finished "
+        f"runs of {result.baseline} at {len(result.rungs)} lengths, each tuned; `<` and `>` say that these end before "
+        f"the loss does. *step* is the time of the optimizer's step over {_named(result)}'s, measured in pairs in one "
+        "process on matrices of width 256, and *state* the bytes per parameter there. *peak lr* says so where it is "
+        "the lowest or highest tried. *against the first*: level means that no difference to it is shown."
+    )
+
+
+def _edges(result: LeagueResult) -> list[str]:
+    edges = [f"{row.label} ({row.place})" for row in result.rows if row.place in ("lowest", "highest")]
+    if not edges:
+        return []
+    return [f"Best at the edge of its grid, so that a better rate may lie beyond: {', '.join(edges)}."]
 
 
 def write_league_page(result: LeagueResult, page: str | os.PathLike[str], *, command: str) -> Path:

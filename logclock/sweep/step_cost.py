@@ -3,10 +3,10 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 
-from logclock.optim import ScheduledOptimizer
 from logclock.records import StepCost
 from logclock.train.config import RunConfig
 from logclock.train.device import choose_device, torch_settings
@@ -15,7 +15,7 @@ from logclock.train.loop import build_optimizer
 __all__ = ["measure_step_costs", "rule_hash_of"]
 
 BLOCK = 10
-"""Steps of a block: methods that turn a basis or invert a factor do so every ten steps, so a block holds one of those."""
+"""Steps of a block: methods that turn a basis or invert a factor do so every ten steps, and a block holds one such."""
 
 WARMUP = BLOCK + 1
 """Steps before the first block: the first one creates the state and compiles."""
@@ -68,7 +68,17 @@ def rule_hash_of(config: RunConfig) -> str:
     return "+".join(spec.rule.source_hash for spec in config.optimizers.specs)
 
 
-def _ready(config: RunConfig) -> ScheduledOptimizer:
+class Stepping(Protocol):
+    """What is timed and weighed of an optimizer."""
+
+    def step(self) -> Any:
+        """Make an update."""
+
+    def state_bytes(self) -> int:
+        """Return the size of the state."""
+
+
+def _ready(config: RunConfig) -> Stepping:
     """Return an optimizer on a model of its own that has made its first steps."""
     device = choose_device(config.execution.device)
     model = config.model.build(seed=config.seed).to(device)
@@ -81,7 +91,7 @@ def _ready(config: RunConfig) -> ScheduledOptimizer:
     return optimizer
 
 
-def _seconds(optimizer: ScheduledOptimizer) -> float:
+def _seconds(optimizer: Stepping) -> float:
     """Return the mean time of a step over a block, with the accelerator waited for."""
     _wait()
     began = time.perf_counter()

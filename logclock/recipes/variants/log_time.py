@@ -143,7 +143,7 @@ LOG_TIME = (
     ),
     Variant(
         name="dana",
-        question="DANA, the SGD of the theory with ADANA's decay: how far does log-time momentum go without Adam's root?",
+        question="DANA, the theory's SGD, with ADANA's decay: how far does log-time momentum go without Adam's root?",
         setup=lambda lr, steps, kappa: DanaSpec(lr=lr, weight_decay=log_time_decay_of(steps)),
         peak_lr={"demo": measured(2.0, SHORT_SWEEP)},
     ),
