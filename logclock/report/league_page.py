@@ -15,7 +15,7 @@ from logclock.report.wording import methods
 
 __all__ = ["league_drawing", "league_headline", "league_markdown", "league_table", "write_league_page"]
 
-INCHES_PER_ROW = 0.19
+INCHES_PER_ROW = 0.2
 SHOWN, LISTED = 5, 12
 CUT = 3.0
 """Differences beyond so many times the best entry's are drawn at the edge of the figure: a few that fail would squeeze
@@ -31,10 +31,9 @@ def league_table(result: LeagueResult) -> Table:
         "",
         "optimizer",
         "loss",
-        f"minus {result.baseline}'s (95 %)",
+        f"minus {result.baseline}'s",
         "p (Holm)",
-        f"against {result.baseline}",
-        "against the first",
+        "verdict",
         "compute",
         "step",
         "state",
@@ -42,13 +41,12 @@ def league_table(result: LeagueResult) -> Table:
     )
     rows = tuple(
         (
-            MISSING if row.rank is None else str(row.rank),
+            _rank(row),
             row.label,
             fixed(row.loss, 4),
             _difference(row.difference),
             p_value(row.difference.adjusted_p if row.difference else None),
             _verdict(row, result),
-            _against_first(row),
             _multiplier(row.multiplier),
             MISSING if row.cost is None else f"{row.cost.step_ratio:.2f}x",
             MISSING if row.cost is None else f"{row.cost.state_bytes_per_param:.1f}",
@@ -56,7 +54,7 @@ def league_table(result: LeagueResult) -> Table:
         )
         for row in result.rows
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset({0, 2, 3, 4, 7, 8, 9, 10}))
+    return Table(columns=columns, rows=rows, numeric=frozenset({0, 2, 3, 4, 6, 7, 8, 9}))
 
 
 def league_headline(result: LeagueResult) -> str:
@@ -70,12 +68,19 @@ def league_headline(result: LeagueResult) -> str:
         f"{verdicts.count('worse')} above it; of {len(verdicts) - verdicts.count('better') - verdicts.count('worse')} "
         "no difference to it is shown, all judged together.",
         f"The lowest losses: {', '.join(row.label for row in ranked[:SHOWN])}.",
-        f"No difference to the first is shown for {len(level)} others"
-        + (f": {', '.join(level)}." if level and len(level) <= LISTED else "."),
+        _level(level),
     ]
     if lost:
         sentences.append(f"Without a finished run: {', '.join(lost)}.")
     return " ".join(sentences)
+
+
+def _level(labels: Sequence[str]) -> str:
+    """Say who may be as good as the first."""
+    if not labels:
+        return "Every other one ends above the first, and not by chance."
+    named = f": {', '.join(labels)}" if len(labels) <= LISTED else ""
+    return f"Of {len(labels)} others no difference to the first is shown{named}."
 
 
 def league_drawing(result: LeagueResult) -> Drawing:
@@ -92,13 +97,13 @@ def league_drawing(result: LeagueResult) -> Drawing:
             if mean > reach:
                 axes.plot([reach], [position], ">", color=FAINT, markersize=4)
                 text = f"+{mean:.2f}"
-                axes.text(reach * 0.97, position, text, ha="right", va="center", color=INK, fontsize=7)
+                axes.text(reach * 0.97, position, text, ha="right", va="center", color=INK, fontsize=8)
                 continue
             if low is not None and high is not None:
                 axes.plot((low, min(high, reach)), (position, position), color=INK, linewidth=1)
             is_shown = row.label == result.baseline or _is_shown(row)
             axes.plot([mean], [position], "o", color=INK, markerfacecolor=INK if is_shown else "none", markersize=4)
-        axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=7.5)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8.5)
         frame(axes, [], x_label=f"loss minus {result.baseline}'s, nats (left is better)", y_label="")
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(left * 1.06 - 0.005, reach * 1.06)
@@ -160,11 +165,12 @@ def _setting(result: LeagueResult) -> str:
 
 def _legend(result: LeagueResult) -> str:
     return (
+        "± is half a 95 % interval of the difference by itself; the verdict is of all differences judged together. "
         f"*compute* is what {result.baseline} needs for the loss of the row, over what the row took, read off finished "
         f"runs of {result.baseline} at {len(result.rungs)} lengths, each tuned; `<` and `>` say that these end before "
         f"the loss does. *step* is the time of the optimizer's step over {_named(result)}'s, measured in pairs in one "
         "process on matrices of width 256, and *state* the bytes per parameter there. *peak lr* says so where it is "
-        "the lowest or highest tried. *against the first*: level means that no difference to it is shown."
+        "the lowest or highest tried. A rank with `=` is of an optimizer to which the first shows no difference."
     )
 
 
@@ -210,8 +216,8 @@ def _difference(difference: Difference | None) -> str:
         return MISSING
     if difference.interval is None:
         return f"{difference.mean:+.3f}"
-    low, high = difference.interval
-    return f"{difference.mean:+.3f} ({low:+.3f}, {high:+.3f})"
+    low, high = difference.interval  # around the mean
+    return f"{difference.mean:+.3f} ± {(high - low) / 2:.3f}"
 
 
 def _verdict(row: LeagueRow, result: LeagueResult) -> str:
@@ -220,12 +226,10 @@ def _verdict(row: LeagueRow, result: LeagueResult) -> str:
     return MISSING if row.difference is None else VERDICTS.get(row.difference.verdict, row.difference.verdict)
 
 
-def _against_first(row: LeagueRow) -> str:
-    if row.loss is None:
+def _rank(row: LeagueRow) -> str:
+    if row.rank is None:
         return MISSING
-    if row.behind_first is None:
-        return "first"
-    return "level" if row.is_level_with_first else "behind"
+    return f"{row.rank} =" if row.is_level_with_first and row.behind_first is not None else str(row.rank)
 
 
 def _multiplier(found: LeagueMultiplier | None) -> str:
