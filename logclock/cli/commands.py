@@ -107,6 +107,9 @@ def compare(
     lr_sweep: bool = False,
     lr_multipliers: Factors = None,
     sweep_steps: Int = None,
+    protocol: Literal["plain", "fantastic"] = "plain",
+    trials: Int = None,
+    threshold: Float = None,
     assignments: Assignments = (),
     out: Location = None,
     jobs: Int = None,
@@ -129,6 +132,10 @@ def compare(
             best at the edge, and use the best.
         lr_multipliers: Factors on the recipe's learning rates for the sweep; 0.5 0.7 1 1.4 2 if not said.
         sweep_steps: Updates of a run of the sweep; a fifth of a main run if not said.
+        protocol: `fantastic` tunes every hyperparameter of each optimizer's search space by coordinate descent, in
+            whole runs, and reports the recipe's own settings beside it, in OUT/defaults.
+        trials: Of every optimizer with that protocol; 24 if not said.
+        threshold: Nats that a change must gain to be kept; 0.003 if not said.
         assignments: Changes for every optimizer, such as `data.batch_size=32`, or for one, such as
             `adana:optimizer.kappa=0.9`.
         out: Directory of the study; runs/RECIPE if not said.
@@ -143,6 +150,11 @@ def compare(
 
     if not lr_sweep and (lr_multipliers is not None or sweep_steps is not None):
         raise ValueError("--lr-multipliers and --sweep-steps have no effect without --lr-sweep. Add it.")
+    is_plain = protocol == "plain"
+    if is_plain and (trials is not None or threshold is not None):
+        raise ValueError("--trials and --threshold have no effect without --protocol fantastic. Add it.")
+    if not is_plain and lr_sweep:
+        raise ValueError("--protocol fantastic searches the learning rate itself. Leave out --lr-sweep.")
     request = Request(
         optimizers=optimizers,
         recipe=recipe,
@@ -153,6 +165,19 @@ def compare(
         lr_multipliers=(lr_multipliers or LR_MULTIPLIERS) if lr_sweep else None,
         sweep_steps=sweep_steps,
     )
+    if not is_plain:
+        from logclock.cli.fantastic import compare_fantastic
+
+        return compare_fantastic(
+            request,
+            budget=24 if trials is None else trials,
+            threshold=3e-3 if threshold is None else threshold,
+            out=out or Path("runs") / f"{recipe}-fantastic",
+            display=functools.partial(open_display, progress),
+            num_jobs=jobs,
+            data_root=data_root,
+            command=_command(),
+        )
     return run_comparison(
         request,
         out=out or Path("runs") / recipe,

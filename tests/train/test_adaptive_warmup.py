@@ -108,7 +108,7 @@ def test_a_checkpoint_holds_the_warm_up_as_plain_data(make_run, tiny_run, tmp_pa
 
     state = loop.checkpoint.load_latest(run_directory(tmp_path / "out", config) / "checkpoints", message=pytest.fail)
 
-    warmup = state["warmup"]
+    warmup = state["controllers"]["warmup"]
     assert json.loads(json.dumps(warmup)) == warmup
     assert (warmup["last_epoch"], warmup["observations"], warmup["handover_step"]) == (4, 4, None)
     assert warmup["plan"] == to_dict(SMOOTH)
