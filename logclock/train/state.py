@@ -224,7 +224,7 @@ def _controller_states(state: dict[str, Any]) -> dict[str, Any]:
         states: dict[str, Any] = state["controllers"]
         return states
     batch = {"factor": 1, "num_seen": state["step"], "sums": [0.0] * 4, "count": 0, "scale": float("nan")}
-    return {"batch": batch, "rate": {}, "warmup": state["warmup"]}
+    return {"batch": batch, "rate": {}, "warmup": state.get("warmup")}
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
