@@ -2,9 +2,9 @@
 
     python examples/scalebio.py
 
-Both sources are sequences of 16 symbols. In one every symbol depends on the one before it, as in the validation data; in
-the other a share of the symbols is replaced by chance. ScaleBiO looks for the weights p = softmax(l) of the sources with
-which a model that is trained on them does best on the validation data:
+Both sources are sequences of 16 symbols. In one every symbol depends on the one before it, as in the validation data;
+in the other a share of the symbols is replaced by chance. ScaleBiO looks for the weights p = softmax(l) of the sources
+with which a model that is trained on them does best on the validation data:
 
     minimize over w and l, maximize over u:   L_val(w) + a (L_train(w; p) - L_train(u; p)),
     L_train(x; p) = sum over sources of p_source L_source(x)
@@ -26,11 +26,10 @@ Reference: Pan et al. 2024, arXiv:2406.19976.
 
 import dataclasses
 
+import logclock
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-
-import logclock
 
 SYMBOLS, LENGTH, BATCH = 16, 32, 16
 
