@@ -27,7 +27,7 @@ def rebuilt(folder, record):
     multiplier = float(record.tags.get("lr_multiplier", 1))
     if folder.parent.name == "2026-11-24-ablations":
         config = get_ablation(folder.name).arms[record.label](record.seed, None)
-    elif any(part.endswith("-league") for part in folder.parts):
+    elif any(part.endswith("-league") for part in folder.relative_to(EXPERIMENTS).parts):
         league = League(optimizers=(record.label,))
         config = league.run(record.label, seed=record.seed, total_steps=record.config["total_steps"])
     elif folder.name == "2026-11-24-ladder":

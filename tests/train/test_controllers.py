@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from logclock.config import from_dict, to_dict
+from logclock.config import from_dict, override, to_dict
 from logclock.schedules import AdaptiveWarmupPlan
 from logclock.train import RunConfig, run_directory, run_id, train
 from logclock.train.batch_plan import MeasuredBatch, StagedBatch
@@ -226,3 +226,19 @@ def test_plans_that_a_run_cannot_carry_out_are_refused(tiny_run):
         tiny_run(lr_schedule=AdaptiveWarmupPlan(end_loss=5.0), batch_plan=StagedBatch())
     with pytest.raises(ValueError, match="batch_size must be a multiple of 2, so that both halves"):
         tiny_run("data.batch_size=3", batch_plan=MeasuredBatch())
+
+
+def test_a_plan_is_put_into_a_run_that_has_none_by_its_kind(tiny_run):
+    config = override(tiny_run(), ["batch_plan.kind=measured", "batch_plan.eta=0.2"])
+
+    assert config.batch_plan == MeasuredBatch(eta=0.2)
+    with pytest.raises(ValueError, match=r"unknown batch plan 'mesured'\. Did you mean 'measured'"):
+        override(tiny_run(), ["batch_plan.kind=mesured"])
+    with pytest.raises(ValueError, match="nothing below 'batch_plan' has fields"):
+        override(tiny_run(), ["batch_plan.eta=0.2"])
+
+
+def test_an_optimizer_of_the_rest_is_put_into_a_run_that_has_none_by_its_name(tiny_run):
+    config = override(tiny_run(optimizer="adamw"), ["rest_optimizer.name=sgd", "rest_optimizer.lr=0.1"])
+
+    assert (config.rest_optimizer.rule.name, config.rest_optimizer.lr) == ("sgd", 0.1)
