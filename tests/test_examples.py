@@ -73,3 +73,32 @@ def test_the_toy_keeps_the_contract(installed, tmp_path):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "19 passed" in done.stdout  # nine checks, bare and with options around, and the equation
+
+
+@pytest.fixture(scope="module")
+def scalebio():
+    """The example module."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        import scalebio
+    finally:
+        sys.path.pop(0)
+    return scalebio
+
+
+@pytest.mark.parametrize("clean", [0, 1])
+def test_learned_weights_move_to_the_source_that_is_like_the_validation_data(scalebio, clean):
+    noises = (0.0, 0.6) if clean == 0 else (0.6, 0.0)
+
+    outcome = scalebio.run(noises, steps=120)
+
+    assert outcome.weights[0] == pytest.approx([0.5, 0.5], abs=0.02)
+    assert outcome.weights[-1][clean] > 0.8
+    assert sum(outcome.weights[-1]) == pytest.approx(1)
+    assert outcome.loss < outcome.loss_of_equal_weights
+
+
+def test_learned_weights_of_sources_that_are_alike_stay_about_even(scalebio):
+    outcome = scalebio.run((0.6, 0.6), steps=120)
+
+    assert outcome.weights[-1] == pytest.approx([0.5, 0.5], abs=0.1)

@@ -9,6 +9,7 @@ from logclock.algorithms import AdamwSpec, LionSpec
 from logclock.config import override
 from logclock.recipes import VARIANTS, get_recipe, get_variant, ladder, micro
 from logclock.recipes.ablations import get_ablation
+from logclock.recipes.league import League
 from logclock.records import Ledger
 from logclock.rules import Spec
 from logclock.rules.apply import CautiousDecay, Hyperball
@@ -26,6 +27,9 @@ def rebuilt(folder, record):
     multiplier = float(record.tags.get("lr_multiplier", 1))
     if folder.parent.name == "2026-11-24-ablations":
         config = get_ablation(folder.name).arms[record.label](record.seed, None)
+    elif any(part.endswith("-league") for part in folder.relative_to(EXPERIMENTS).parts):
+        league = League(optimizers=(record.label,))
+        config = league.run(record.label, seed=record.seed, total_steps=record.config["total_steps"])
     elif folder.name == "2026-11-24-ladder":
         heads, steps = record.config["model"]["heads"], record.config["total_steps"]
         config = ladder(record.label, heads=heads, seed=record.seed, total_steps=steps)

@@ -245,7 +245,7 @@ def compare_study(
     study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = REPORT_CONVENTION
 ) -> Comparison:
     """Compare the labels of a study that `gather` has checked."""
-    sweeps = tuple(sweep_of(label, runs) for label, runs in study.sweep.items())
+    sweeps = tuple(sweep_of(label, _alike(runs, study.main.get(label, ()))) for label, runs in study.sweep.items())
     costs = _search_costs(study, sweeps)
     main = [record for runs in study.main.values() for record in runs]
     reported, sampling = loss_to_report(main), sampling_error(main)
@@ -263,6 +263,12 @@ def compare_study(
         is_held_out=reported == HELD_OUT,
         warnings=(*_main_warnings(study, rows), *mixed_evaluations(main), *_sweep_warnings(study, rows, sweeps)),
     )
+
+
+def _alike(runs: Sequence[RunRecord], main: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """Return the runs of a search that differ from the main runs in the learning rate alone, not in other settings."""
+    settings = {record.tags.get("settings", "") for record in main}
+    return [record for record in runs if not main or record.tags.get("settings", "") in settings]
 
 
 def _search_costs(study: Study, sweeps: Sequence[Sweep]) -> dict[str, float | None]:
@@ -412,7 +418,9 @@ def _sweep_warnings(study: Study, rows: Sequence[Row], sweeps: Sequence[Sweep]) 
             f"Learning rates were swept over {sweep_steps:,} steps, the main runs took {main_steps:,}; the best "
             "learning rate can depend on the length of a run."
         )
-    budgets: Mapping[str, int] = {row.label: 0 for row in rows} | {sweep.label: sweep.num_runs for sweep in sweeps}
+    budgets: Mapping[str, int] = {row.label: 0 for row in rows} | {
+        sweep.label: len(study.sweep[sweep.label]) for sweep in sweeps
+    }
     if len(set(budgets.values())) > 1:
         counts = ", ".join(f"{label} {count}" for label, count in budgets.items())
         warnings.append(f"Unequal sweep budgets: {counts} runs. The optimizer with more runs had better chances.")

@@ -107,6 +107,9 @@ def compare(
     lr_sweep: bool = False,
     lr_multipliers: Factors = None,
     sweep_steps: Int = None,
+    protocol: Literal["plain", "fantastic"] = "plain",
+    trials: Int = None,
+    threshold: Float = None,
     assignments: Assignments = (),
     out: Location = None,
     jobs: Int = None,
@@ -129,6 +132,10 @@ def compare(
             best at the edge, and use the best.
         lr_multipliers: Factors on the recipe's learning rates for the sweep; 0.5 0.7 1 1.4 2 if not said.
         sweep_steps: Updates of a run of the sweep; a fifth of a main run if not said.
+        protocol: `fantastic` tunes every hyperparameter of each optimizer's search space by coordinate descent, in
+            whole runs, and reports the recipe's own settings beside it, in OUT/defaults.
+        trials: Of every optimizer with that protocol; 24 if not said.
+        threshold: Nats that a change must gain to be kept; 0.003 if not said.
         assignments: Changes for every optimizer, such as `data.batch_size=32`, or for one, such as
             `adana:optimizer.kappa=0.9`.
         out: Directory of the study; runs/RECIPE if not said.
@@ -143,6 +150,11 @@ def compare(
 
     if not lr_sweep and (lr_multipliers is not None or sweep_steps is not None):
         raise ValueError("--lr-multipliers and --sweep-steps have no effect without --lr-sweep. Add it.")
+    is_plain = protocol == "plain"
+    if is_plain and (trials is not None or threshold is not None):
+        raise ValueError("--trials and --threshold have no effect without --protocol fantastic. Add it.")
+    if not is_plain and lr_sweep:
+        raise ValueError("--protocol fantastic searches the learning rate itself. Leave out --lr-sweep.")
     request = Request(
         optimizers=optimizers,
         recipe=recipe,
@@ -153,6 +165,19 @@ def compare(
         lr_multipliers=(lr_multipliers or LR_MULTIPLIERS) if lr_sweep else None,
         sweep_steps=sweep_steps,
     )
+    if not is_plain:
+        from logclock.cli.fantastic import compare_fantastic
+
+        return compare_fantastic(
+            request,
+            budget=24 if trials is None else trials,
+            threshold=3e-3 if threshold is None else threshold,
+            out=out or Path("runs") / f"{recipe}-fantastic",
+            display=functools.partial(open_display, progress),
+            num_jobs=jobs,
+            data_root=data_root,
+            command=_command(),
+        )
     return run_comparison(
         request,
         out=out or Path("runs") / recipe,
@@ -298,6 +323,81 @@ def ablate(
         steps=steps,
         num_jobs=jobs,
         overrides=_accepting(accept_version, ()),
+        data_root=data_root,
+        command=_command(),
+    )
+
+
+def league(
+    *,
+    only: SomeNames = None,
+    leave_out: SomeNames = None,
+    tokens_per_param: float = 16.0,
+    steps: Int = None,
+    extensions: int = 2,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    budget: Duration = None,
+    dry_run: bool = False,
+    report_only: bool = False,
+    assignments: Assignments = (),
+    out: Path = Path("runs/league"),
+    page: Location = None,
+    jobs: Int = None,
+    accept_version: bool = False,
+    ray: Address = None,
+    data_root: Location = None,
+    progress: Progress = "auto",
+) -> int:
+    """Rank every optimizer on one small benchmark, each tuned with the same number of runs, on one page.
+
+    Prints the planned runs and what they will cost by a short timing of this machine, then makes them: short runs at
+    learning rates far apart, whole ones around the best, other seeds at the winner, and AdamW at other lengths, which
+    say what a loss costs. Runs that OUT holds already are not made again: the same command finishes what was stopped.
+
+    Args:
+        only: Entries to rank, beside AdamW; every optimizer of recipes but those that take ADANA apart if not said.
+        leave_out: Entries to leave out.
+        tokens_per_param: Tokens of a run for each of the model's 45,056 parameters.
+        steps: Updates of a run instead.
+        extensions: Further trials while an optimizer is best at the edge of its grid, granted to all.
+        seeds: The first searches, all run at the winner.
+        budget: Refuse a league that may take longer, such as 3h or 90m.
+        dry_run: Stop after the plan.
+        report_only: Only write the page, from the records in OUT.
+        assignments: Changes for every run, such as `data.dataset=stdlib-bpe-512`.
+        out: Directory of the league.
+        page: Where the page goes, its figure beside it as figures/league.svg; OUT/league.md if not said.
+        jobs: Runs at a time; one per core if not said.
+        accept_version: Go on from checkpoints that another version of logclock or torch wrote; the records say so.
+        ray: Address of a Ray cluster to run on, or auto; this machine if not said.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+        progress: How progress shows; auto is live on a terminal and plain elsewhere.
+    """
+    from logclock.cli.ladder import parse_duration
+    from logclock.cli.league import report_league, run
+
+    if report_only:
+        report_league(out, page=page)
+        return 0
+    from logclock.recipes.league import League, entries
+    from logclock.train import open_display
+
+    return run(
+        League(
+            optimizers=tuple(entries(only or (), without=leave_out or ())),
+            tokens_per_param=tokens_per_param,
+            steps=steps,
+            extensions=extensions,
+            seeds=seeds,
+            overrides=_accepting(accept_version, assignments),
+        ),
+        out=out,
+        page=page,
+        display=functools.partial(open_display, progress),
+        budget_seconds=None if budget is None else parse_duration(budget),
+        dry_run=dry_run,
+        num_jobs=jobs,
+        ray_address=ray,
         data_root=data_root,
         command=_command(),
     )
@@ -533,6 +633,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compare": compare,
     "ladder": ladder,
     "ablate": ablate,
+    "league": league,
     "calibrate": calibrate,
     "train": train,
     "report": report,

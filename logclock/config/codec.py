@@ -92,7 +92,8 @@ def override(config: T, assignments: Iterable[str]) -> T:
 
     Values are read as JSON where they are JSON and as strings otherwise; infinities and NaN, which JSON does not have,
     are refused where a number is expected. Changing the tag of a family member (as in
-    `"lr_schedule.kind=constant"`) keeps the fields that the new class has too.
+    `"lr_schedule.kind=constant"`) keeps the fields that the new class has too; where an optional member is not there,
+    the tag puts one there.
 
     Raises:
         ValueError: The assignment has no `=`, or names an unknown path.
@@ -135,6 +136,10 @@ def _assign(annotation: Any, data: Any, keys: list[str], value: Any, path: str) 
     if len(keys) > 1:
         if key not in data:  # a field that is left out at its default value
             data[key] = to_dict(next(f.default for f in dataclasses.fields(cls) if f.name == key))
+        if data[key] is None and _names_member(_hints(cls)[key], keys[1:]):  # of an optional member that is not there
+            data[key] = {keys[1]: value}
+            _class_for(_hints(cls)[key], data[key])  # raises for an unknown name
+            return
         _assign(_hints(cls)[key], data[key], keys[1:], value, path)
     elif key == tag and family is not None:
         known = {f.name for f in dataclasses.fields(family.get(value)) if f.init}
@@ -143,6 +148,12 @@ def _assign(annotation: Any, data: Any, keys: list[str], value: Any, path: str) 
         data[tag] = value
     else:
         data[key] = value
+
+
+def _names_member(annotation: Any, keys: list[str]) -> bool:
+    """Return whether keys name the member of a family that an optional field may hold, as `kind` does."""
+    families = (getattr(option, "family", None) for option in typing.get_args(annotation))
+    return any(isinstance(family, Registry) and keys == [family.tag] for family in families)
 
 
 def _class_for(annotation: Any, data: Any) -> Any:

@@ -1,6 +1,7 @@
 """Sweeps: many runs, each made once, on this machine or on a cluster."""
 
 from logclock.sweep.adaptive import Arm, SweepOutcome, run_sweep
+from logclock.sweep.descent import Descent
 from logclock.sweep.executor import Job, default_num_jobs, run_jobs
 from logclock.sweep.ladder import Ladder, LadderOutcome, LadderPlan, ladder_configs, plan_ladder, run_ladder
 from logclock.sweep.ray_executor import RayExecutor
@@ -11,6 +12,7 @@ from logclock.sweep.workers import Executor, LocalExecutor, check_num_jobs
 __all__ = [
     "Arm",
     "Axis",
+    "Descent",
     "Executor",
     "Job",
     "Ladder",

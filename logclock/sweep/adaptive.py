@@ -10,7 +10,7 @@ from typing import Literal
 from logclock.config.registry import suggestion
 from logclock.records import Ledger, RunRecord
 from logclock.sweep.executor import Job, run_jobs
-from logclock.sweep.search import Axis, Search, Trial, best_trial, check_axes, configure
+from logclock.sweep.search import Axis, Search, SearchRule, Trial, check_axes, configure
 from logclock.sweep.workers import Executor
 from logclock.train.config import RunConfig, run_id
 from logclock.train.progress import Display
@@ -50,6 +50,7 @@ def run_sweep(
     extensions: int = 2,
     axes: Mapping[str, Sequence[Axis]] | None = None,
     centres: Mapping[str, float] | None = None,
+    rules: Mapping[str, SearchRule] | None = None,
     seeds: Sequence[int] = (0,),
     steps: int | None = None,
     sweep_steps: int | None = None,
@@ -79,6 +80,7 @@ def run_sweep(
         extensions: How often a grid may grow while its best is on the edge.
         axes: Settings beside the learning rate to search, by label.
         centres: Another factor for the whole grid, by label; 1 where none is given.
+        rules: The search of every label, instead of one made of the four arguments above.
         seeds: The first is that of the search.
         steps: Updates of a run; None for the arm's own.
         sweep_steps: Updates of a run of the search, if they are to be shorter.
@@ -100,7 +102,9 @@ def run_sweep(
         arms=arms,
         searches=searches(
             arms, tracks=tracks, multipliers=multipliers, extensions=extensions, axes=axes, centres=centres
-        ),
+        )
+        if rules is None
+        else rules,
         seeds=tuple(seeds),
         steps=steps,
         sweep_steps=steps if sweep_steps is None else sweep_steps,
@@ -117,7 +121,7 @@ def run_sweep(
         records = list(runs.made.values())
         return SweepOutcome(records=records, winners={}, losses=losses, on_edge=(), was_stopped=True)
     winners = {
-        label: best_trial(tried)
+        label: plan.searches[label].winner(tried)
         for label, tried in losses.items()
         if math.isfinite(min(tried.values(), default=math.inf))
     }
@@ -196,7 +200,7 @@ class _Plan:
     """Which runs belong to a sweep, and what for."""
 
     arms: Mapping[str, Arm]
-    searches: dict[str, Search]
+    searches: Mapping[str, SearchRule]
     seeds: tuple[int, ...]
     steps: int | None
     sweep_steps: int | None

@@ -5,13 +5,13 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from logclock.config import override, to_dict
 from logclock.config.registry import suggestion
 from logclock.train.config import Optimizers, RunConfig
 
-__all__ = ["Axis", "Search", "Trial", "best_trial", "check_axes", "configure", "with_lr_multiplier"]
+__all__ = ["Axis", "Search", "SearchRule", "Trial", "best_trial", "check_axes", "configure", "with_lr_multiplier"]
 
 DIGITS = 4
 """Multipliers are rounded to so many significant digits, so that tables, tags and configurations agree."""
@@ -127,7 +127,11 @@ class Search:
         Args:
             losses: Final validation loss of every trial so far; infinite if the run diverged.
         """
-        return self._beyond_the_edge(losses) or self._untried_value(losses) or _in_between(losses)
+        return self._beyond_the_edge(losses) or self._untried_value(losses) or between(losses, best_trial(losses))
+
+    def winner(self, losses: Mapping[Trial, float]) -> Trial:
+        """Return the trial that the other seeds run."""
+        return best_trial(losses)
 
     def is_on_edge(self, losses: Mapping[Trial, float]) -> bool:
         """Return whether the best trial has the largest or smallest of several multipliers."""
@@ -151,6 +155,33 @@ class Search:
                 if not any((axis.path, value) in trial.settings for trial in losses):
                     return best_trial(losses).with_setting(axis.path, value)
         return None
+
+
+class SearchRule(Protocol):
+    """What a sweep asks of a search, `Search` or `Descent`: the next trial from the losses of those before."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Settings beside the learning rate that it may try."""
+
+    @property
+    def max_rounds(self) -> int:
+        """How many trials may follow the first ones."""
+
+    def grid(self) -> list[Trial]:
+        """Return the trials that come first."""
+
+    def needs_another(self, losses: Mapping[Trial, float]) -> bool:
+        """Return whether it has something left to try."""
+
+    def next_trial(self, losses: Mapping[Trial, float]) -> Trial:
+        """Return what to try next, a finer learning rate if it has nothing left."""
+
+    def winner(self, losses: Mapping[Trial, float]) -> Trial:
+        """Return the trial that the other seeds run."""
+
+    def is_on_edge(self, losses: Mapping[Trial, float]) -> bool:
+        """Return whether a better learning rate may lie beyond those tried."""
 
 
 def best_trial(losses: Mapping[Trial, float]) -> Trial:
@@ -220,12 +251,13 @@ def _present(config: RunConfig, path: str) -> Any:
     return value
 
 
-def _in_between(losses: Mapping[Trial, float]) -> Trial:
-    """Return the trial between the best multiplier and the better one of its neighbours."""
-    best = best_trial(losses)
+def between(losses: Mapping[Trial, float], best: Trial) -> Trial:
+    """Return the trial between the best multiplier and the better one of its neighbours, or above it if it has none."""
     tried = multipliers_of(losses)
     place = tried.index(best.multiplier)
     neighbours = tried[max(place - 1, 0) : place] + tried[place + 1 : place + 2]
     lowest = {m: min(loss for trial, loss in losses.items() if trial.multiplier == m) for m in neighbours}
+    if not neighbours:
+        return dataclasses.replace(best, multiplier=rounded(best.multiplier * math.sqrt(2)))
     neighbour = min(neighbours, key=lambda multiplier: (lowest[multiplier], multiplier))
     return dataclasses.replace(best, multiplier=rounded(math.sqrt(best.multiplier * neighbour)))

@@ -10,6 +10,7 @@ from logclock.optim.optimizer import MAX_STEP
 from logclock.records import content_hash
 from logclock.rules import Spec
 from logclock.schedules import AdaptiveWarmupPlan, Schedule, check
+from logclock.train.batch_plan import BatchPlan, MeasuredBatch
 
 __all__ = ["DataConfig", "EvaluationConfig", "ExecutionConfig", "Optimizers", "RunConfig", "identity", "run_id"]
 
@@ -137,7 +138,10 @@ class RunConfig:
     """Multiplier s(t) on the peak learning rate of every parameter group, or a plan that takes it from the loss."""
 
     total_steps: int
-    """Planned updates T."""
+    """Planned updates T; with a `batch_plan` the base batches after which the run ends, in fewer updates."""
+
+    batch_plan: BatchPlan | None = None
+    """How the batch grows; None keeps it at `data.batch_size`."""
 
     seed: int = 0
     """Seed of the initial weights and of the data order."""
@@ -202,6 +206,7 @@ class RunConfig:
         )
         check(0 <= self.z_loss < math.inf, "z_loss", "be >= 0 and finite", self.z_loss)
         check(self.log_interval >= 1, "log_interval", "be >= 1 update", self.log_interval)
+        self._check_batch_plan()
         horizon = getattr(self.lr_schedule, "total_steps", self.total_steps)
         check(
             horizon == self.total_steps,
@@ -209,6 +214,22 @@ class RunConfig:
             f"equal total_steps = {self.total_steps}",
             horizon,
             advice="A recipe's step count (--steps) sets both, and every schedule that depends on T.",
+        )
+
+    def _check_batch_plan(self) -> None:
+        check(
+            self.batch_plan is None or not isinstance(self.lr_schedule, AdaptiveWarmupPlan),
+            "batch_plan",
+            "be None beside an adaptive warm-up, which counts updates",
+            self.batch_plan,
+            advice="Use a schedule.",
+        )
+        parts = 2 * self.accumulation_steps
+        check(
+            not isinstance(self.batch_plan, MeasuredBatch) or self.data.batch_size % parts == 0,
+            "data.batch_size",
+            f"be a multiple of {parts}, so that both halves of a batch can be measured",
+            self.data.batch_size,
         )
 
     def _take_apart(self, pair: Optimizers) -> None:
@@ -242,8 +263,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """
     data: dict[str, Any] = to_dict(config)
     del data["execution"]
-    if config.rest_optimizer is None:  # a run made before there was such a field keeps its id
-        del data["rest_optimizer"]
+    for name in ("rest_optimizer", "batch_plan"):
+        if data[name] is None:  # a run made before there was such a field keeps its id
+            del data[name]
     return data
 
 

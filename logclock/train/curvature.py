@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from logclock.models import language_model_loss
-from logclock.train.config import RunConfig
 
 __all__ = ["sampled_backward"]
 
 
 def sampled_backward(
-    config: RunConfig,
+    seed: int,
     forward: Callable[[Tensor], Tensor],
     inputs_BL: Tensor,
     in_precision: Callable[[], AbstractContextManager[object]],
     *,
+    parts: int,
     step: int,
 ) -> None:
     """Add the gradient of the mean cross-entropy of a batch whose every label is drawn from the model's distribution.
@@ -28,8 +28,7 @@ def sampled_backward(
     The draws depend on the run's seed and the step alone, so that a resumed run repeats them; torch's global random
     state is neither read nor changed. The estimate of Gauss-Newton and Bartlett takes no z-loss and no clipping.
     """
-    generator = torch.Generator(device=inputs_BL.device).manual_seed((config.seed * 2**24 + step) % 2**63)
-    parts = config.accumulation_steps
+    generator = torch.Generator(device=inputs_BL.device).manual_seed((seed * 2**24 + step) % 2**63)
     for inputs in inputs_BL.chunk(parts):
         with in_precision():
             logits_BLV = forward(inputs)

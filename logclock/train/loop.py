@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from logclock.data import Dataset, TrainBatches, data_root
 from logclock.models import language_model_loss
 from logclock.optim import (
-    AdaptiveWarmup,
     ScheduledOptimizer,
     assign_groups,
     assign_matrices,
@@ -26,9 +25,9 @@ from logclock.optim import (
 )
 from logclock.records import Ledger, RunRecord
 from logclock.records.record import Status
-from logclock.schedules import AdaptiveWarmupPlan
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
+from logclock.train.controllers import Controllers, Observe
 from logclock.train.curvature import sampled_backward
 from logclock.train.device import autocast, check_memory, choose_device, choose_precision, torch_settings
 from logclock.train.evaluate import ValidationSet
@@ -132,13 +131,10 @@ def run_steps(
     groups = group_names(config, model, optimizer)
     batches = train_batches(config, dataset)
     validation = ValidationSet(dataset, config)
-    schedule = config.lr_schedule
-    warmup = None
-    if isinstance(schedule, AdaptiveWarmupPlan):
-        warmup = AdaptiveWarmup(optimizer, config.total_steps, plan=schedule)
+    control = Controllers(config, optimizer, params=model.parameters())
     accepts = config.execution.accept_version
     run = RunState(
-        record=record, model=model, optimizer=optimizer, warmup=warmup, device=device, accepts_version=accepts
+        record=record, model=model, optimizer=optimizer, controllers=control, device=device, accepts_version=accepts
     )
     first_step = run.restore(directory / "checkpoints", message=display.message) + 1
     writer = (
@@ -151,32 +147,34 @@ def run_steps(
 
     for step in range(first_step, config.total_steps + 1):
         run.timer.step_begins()
-        if not isinstance(schedule, AdaptiveWarmupPlan):
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * schedule(step)
-        inputs_BL, targets_BL = (tokens_BL.to(device, non_blocking=True) for tokens_BL in batches.at(step))
+        progress, numbers = control.begin(step)
+        inputs_BL, targets_BL = (tokens_BL.to(device, non_blocking=True) for tokens_BL in joined(batches, numbers))
         optimizer.zero_grad(set_to_none=True)
+        parts = control.batch.parts(len(numbers), config.accumulation_steps)
         if optimizer.is_due("curvature"):
-            with optimizer.curvature(samples=config.tokens_per_step):
-                sampled_backward(config, forward, inputs_BL, in_precision, step=step)
-        loss = backward(config, forward, inputs_BL, targets_BL, in_precision)
+            with optimizer.curvature(samples=inputs_BL.numel()):
+                sampled_backward(config.seed, forward, inputs_BL, in_precision, parts=parts, step=step)
+        loss = backward(
+            config, forward, inputs_BL, targets_BL, in_precision, parts=parts, observe=control.batch.after_part
+        )
         grad_norm = clip_gradient(model, config.grad_clip)
         run.timer.optimizer_begins()
         optimizer.step()
         run.timer.step_ends()
         run.log.add_step(loss, grad_norm)
 
-        tokens, is_last = step * config.tokens_per_step, step == config.total_steps
+        tokens, is_last = progress.tokens, progress.is_last
         if step in points:
             run.log.add_schedules(step=step, groups=schedules_of(optimizer, names=groups, step=step))
             if writer:
                 writer.add_point("schedules", latest(run.log.schedules))
         if is_last or step % config.log_interval == 0:
-            numbers = run.log.close_interval(step=step, tokens=tokens, lr=optimizer.param_groups[0]["lr"])
+            lr = optimizer.param_groups[0]["lr"]
+            logged = run.log.close_interval(step=step, tokens=tokens, lr=lr, **control.readings())
             run.timer.interval_ends()
             if writer:
                 writer.add_point("train", latest(run.log.train))
-            reason = run.monitor.check_all(step - len(numbers.losses) + 1, *numbers)
+            reason = run.monitor.check_all(step - len(logged.losses) + 1, *logged)
             if reason:
                 status = "diverged"
                 break
@@ -187,20 +185,21 @@ def run_steps(
             if writer:
                 writer.add_point("validation", latest(run.log.validation))
             if not math.isfinite(result.loss):
-                numbers = run.log.waiting()  # one of them was not finite either, and says at which step
-                reason = run.monitor.check_all(step - len(numbers.losses) + 1, *numbers)
+                waiting = run.log.waiting()  # one of them was not finite either, and says at which step
+                reason = run.monitor.check_all(step - len(waiting.losses) + 1, *waiting)
                 status, reason = "diverged", reason or f"the validation loss was {result.loss} after step {step}"
                 break
         if is_last or step % config.log_interval == 0:
             display.show(record.label, run.reading(config, step))
-        if warmup is not None:  # after everything that reports the learning rate of this update
-            warmup.step(loss)
+        control.end(progress, loss=loss)
         if stop.reason and not is_last:
             run.save(directory / "checkpoints", step)
             status, reason = "running", f"stopped by {stop.reason} after step {step}; start it again to go on"
             break
         if config.execution.checkpoint_interval and step % config.execution.checkpoint_interval == 0 and not is_last:
             run.save(directory / "checkpoints", step)
+        if is_last:
+            break
 
     if writer:
         writer.close()
@@ -239,17 +238,28 @@ def backward(
     inputs_BL: Tensor,
     targets_BL: Tensor,
     in_precision: Callable[[], AbstractContextManager[object]],
+    *,
+    parts: int,
+    observe: Observe,
 ) -> Tensor:
     """Add the gradient of the whole batch to the parameters, part by part, and return its mean cross-entropy."""
-    parts = config.accumulation_steps
     cross_entropies = []
-    for inputs, targets in zip(inputs_BL.chunk(parts), targets_BL.chunk(parts), strict=True):
+    for number, (inputs, targets) in enumerate(zip(inputs_BL.chunk(parts), targets_BL.chunk(parts), strict=True), 1):
         with in_precision():
             logits_BLV = forward(inputs)
         loss = language_model_loss(logits_BLV, targets)
         torch.autograd.backward(loss.total(config.z_loss) / parts)
         cross_entropies.append(loss.cross_entropy.detach())
+        observe(number, parts)
     return torch.stack(cross_entropies).mean()
+
+
+def joined(batches: TrainBatches, numbers: range) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets of one or several base batches as those of one."""
+    found = [batches.at(number) for number in numbers]
+    if len(found) == 1:
+        return found[0]
+    return torch.cat([inputs_BL for inputs_BL, _ in found]), torch.cat([targets_BL for _, targets_BL in found])
 
 
 def clip_gradient(model: nn.Module, bound: float | None) -> Tensor:

@@ -34,6 +34,7 @@ DECIDING = {
     "models": "models/*.py",
     "batches": "data/batches.py",
     "loop": "train/loop.py",
+    "controllers": "train/controllers.py",
     "evaluation": "train/evaluate.py",
 }
 """The sources that decide a run's numbers, by the name under which a difference is told."""

@@ -79,13 +79,14 @@ class RunLog:
             compact[scalar if is_shared else name] = rounded[:1] if is_constant else rounded
         return compact
 
-    def close_interval(self, *, step: int, tokens: int, lr: float) -> StepNumbers:
+    def close_interval(self, *, step: int, tokens: int, lr: float, **readings: float) -> StepNumbers:
         """Add a point with the means since the last one, and return the numbers of its steps.
 
         Args:
             step: The latest step.
             tokens: Tokens seen.
             lr: The learning rate of the first parameter group at the latest update.
+            **readings: Further columns, the same at every point.
         """
         numbers = self.waiting()
         self._waiting.clear()
@@ -95,6 +96,7 @@ class RunLog:
             "loss": sum(numbers.losses) / len(numbers.losses),
             "lr": lr,
             "grad_norm": sum(numbers.grad_norms) / len(numbers.grad_norms),
+            **readings,
         }
         _append(self.train, point)
         return numbers

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from logclock.optim import AdaptiveWarmup, ScheduledOptimizer
+from logclock.optim import ScheduledOptimizer
 from logclock.records import RunRecord
 from logclock.records.record import Status
 from logclock.train import checkpoint
 from logclock.train.config import RunConfig
+from logclock.train.controllers import Controllers
 from logclock.train.device import peak_memory_bytes
 from logclock.train.divergence import DivergenceMonitor
 from logclock.train.evaluate import Halves
@@ -32,7 +33,7 @@ class RunState:
         record: The record of the run as it starts.
         model: Trained in place.
         optimizer: Updates the model.
-        warmup: Sets the learning rate where the loss decides it; None if it is a function of the step.
+        controllers: Set the learning rate and the batch.
         device: Where the model lies.
         accepts_version: Whether a checkpoint of another version may be continued.
     """
@@ -44,12 +45,12 @@ class RunState:
         model: nn.Module,
         optimizer: ScheduledOptimizer,
         device: torch.device,
-        warmup: AdaptiveWarmup | None = None,
+        controllers: Controllers,
         accepts_version: bool = False,
     ) -> None:
         self._accepts_version = accepts_version
         self.record, self.model, self.optimizer, self.device = record, model, optimizer, device
-        self.warmup = warmup
+        self.controllers = controllers
         self.log = RunLog()
         self.monitor = DivergenceMonitor()
         self.timer = StepTimer(device)
@@ -63,7 +64,7 @@ class RunState:
             "execution": self._execution(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "warmup": None if self.warmup is None else self.warmup.state_dict(),
+            "controllers": self.controllers.state_dict(),
             "random": _random_state(self.device),
             "log": self.log.state_dict(),
             "monitor": dataclasses.asdict(self.monitor),
@@ -102,8 +103,7 @@ class RunState:
     def _take_over(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.warmup is not None:
-            self.warmup.load_state_dict(state["warmup"])
+        self.controllers.load_state_dict(_controller_states(state))
         _set_random_state(state["random"], self.device)
         self.log.load_state_dict(state["log"], device=self.device)
         self.monitor = DivergenceMonitor(**state["monitor"])
@@ -169,9 +169,9 @@ class RunState:
                 "final_validation_loss": reading.validation_loss,
                 "final_bits_per_byte": _last(self.log.validation["bits_per_byte"]),
                 **_metrics_of_halves(halves),
-                **self._handover_metrics(),
+                **self.controllers.metrics(),
             },
-            provenance=self.record.provenance | self._handover_reason(),
+            provenance=self.record.provenance | self.controllers.provenance(),
             cost={
                 "wall_seconds": self.wall_seconds(),
                 "step_seconds": self.timer.median_step_seconds(),
@@ -182,16 +182,6 @@ class RunState:
             },
         )
         return ended(record, status=status, reason=reason)
-
-    def _handover_metrics(self) -> dict[str, float | None]:
-        """When an adaptive warm-up ended, and at which average loss; None if it did not."""
-        if self.warmup is None:
-            return {}
-        step, loss = self.warmup.handover_step, self.warmup.average_loss
-        return {"handover_step": step, "handover_loss": None if step is None else finite(loss)}
-
-    def _handover_reason(self) -> dict[str, str | None]:
-        return {} if self.warmup is None else {"handover_reason": self.warmup.handover_reason}
 
     def _origin(self) -> dict[str, Any]:
         """What the checkpoint must agree with, beside the configuration, which names its directory."""
@@ -226,6 +216,15 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         named = f" (commit {commits[0] or 'unknown'} before, {commits[1] or 'unknown'} now)" if any(commits) else ""
         changes.append(f"other sources of {', '.join(changed)}{named}")
     return changes
+
+
+def _controller_states(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the states of controllers; checkpoints from before there were any have that of the warm-up alone."""
+    if "controllers" in state:
+        states: dict[str, Any] = state["controllers"]
+        return states
+    batch = {"factor": 1, "num_seen": state["step"], "sums": [0.0] * 4, "count": 0, "scale": float("nan")}
+    return {"batch": batch, "rate": {}, "warmup": state.get("warmup")}
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:

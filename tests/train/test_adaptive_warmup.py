@@ -108,20 +108,33 @@ def test_a_checkpoint_holds_the_warm_up_as_plain_data(make_run, tiny_run, tmp_pa
 
     state = loop.checkpoint.load_latest(run_directory(tmp_path / "out", config) / "checkpoints", message=pytest.fail)
 
-    warmup = state["warmup"]
+    warmup = state["controllers"]["warmup"]
     assert json.loads(json.dumps(warmup)) == warmup
     assert (warmup["last_epoch"], warmup["observations"], warmup["handover_step"]) == (4, 4, None)
     assert warmup["plan"] == to_dict(SMOOTH)
 
 
 def test_a_checkpoint_of_a_run_without_it_is_as_good_as_before(make_run, tiny_run, tmp_path):
-    """Checkpoints written before there was an adaptive warm-up have no entry for it."""
+    """Checkpoints written before there were controllers have no entry for them."""
     config = tiny_run(*EVERY_STEP)
     whole = make_run(config, out="whole")
     make_run(config, display=StopAt(4))
     (path,) = (run_directory(tmp_path / "out", config) / "checkpoints").glob("*.pt")
     state = torch.load(path, weights_only=True)
-    assert state.pop("warmup") is None
+    del state["controllers"]
+    torch.save(state, path)
+
+    assert make_run(config).train == whole.train
+
+
+def test_a_checkpoint_that_has_the_warm_up_by_itself_is_gone_on_from(make_run, tiny_run, tmp_path):
+    """As those were that had a warm-up and no controllers yet."""
+    config = tiny_run(*EVERY_STEP, optimizer="adamw", lr_schedule=SMOOTH)
+    whole = make_run(config, out="whole")
+    make_run(config, display=StopAt(4))
+    (path,) = (run_directory(tmp_path / "out", config) / "checkpoints").glob("*.pt")
+    state = torch.load(path, weights_only=True)
+    state["warmup"] = state.pop("controllers")["warmup"]
     torch.save(state, path)
 
     assert make_run(config).train == whole.train

@@ -36,7 +36,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(tiny_run, tiny_data_ro
 
 def gradients(config, model, tokens, *, step):
     model.zero_grad(set_to_none=True)
-    sampled_backward(config, model, tokens, contextlib.nullcontext, step=step)
+    sampled_backward(config.seed, model, tokens, contextlib.nullcontext, parts=config.accumulation_steps, step=step)
     return [param.grad.clone() for param in model.parameters()]
 
 

@@ -1,9 +1,9 @@
 """Elementwise optimizers whose memory is constant: AdamW, what may stand around it, and its kin."""
 
-from logclock.algorithms import LapropSpec, LionSpec, NadamwSpec, NormsgdSpec, SignumSpec
+from logclock.algorithms import LapropSpec, LionSpec, NadamwSpec, NormsgdSpec, SgdSpec, SignumSpec
 from logclock.recipes.protocol import early_decay, log_time_decay_of, matched_decay_of
 from logclock.recipes.variants.settings import adamw, adamw_of_horizon, plain
-from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, WARMUP_LOG
+from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, SHORT_SWEEP, WARMUP_LOG
 from logclock.recipes.variants.variant import DECAY_AXIS, Variant, as_adamw, fits, guess, measured, memory_axis
 from logclock.rules.apply import CautiousDecay
 from logclock.rules.wrappers import Cautious, ScheduleFree, TrustRatio
@@ -100,6 +100,12 @@ BASELINES = (
         setup=lambda lr, steps, kappa: SignumSpec(lr=lr, ema1=0.05, nesterov=True, **plain(steps)),
         peak_lr={"demo": guess(8e-4, "a tenth of AdamW's")},
         axes=(DECAY_AXIS, memory_axis("ema1", "x0.5", "x2"), Axis(path="optimizer.nesterov", values=("false",))),
+    ),
+    Variant(
+        name="sgd",
+        question="SGD with Nesterov momentum 0.95 and AdamW's decay: what is a step per coordinate worth?",
+        setup=lambda lr, steps, kappa: SgdSpec(lr=lr, momentum=0.95, nesterov=True, **plain(steps)),
+        peak_lr={"demo": measured(0.1, SHORT_SWEEP)},
     ),
     Variant(
         name="normsgd",

@@ -1,9 +1,16 @@
 """Optimizers whose memory grows with the run: ADANA, its parts and its family, and log-time AdEMAMix."""
 
-from logclock.algorithms import DanaMk4Spec, DanaStarSpec
+from logclock.algorithms import DanaMk4Spec, DanaSpec, DanaStarSpec
 from logclock.recipes.protocol import DELTA, KAPPA, KAPPA_ADEMAMIX, early_decay, log_time_decay_of, plain_decay
 from logclock.recipes.variants.settings import adamw, adana, ademamix, dana_star_mk4
-from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, SMALL_SWEEP, STABILITY_LOG
+from logclock.recipes.variants.sources import (
+    COMPONENTS_LOG,
+    DEMO_LOG,
+    HORIZON_LOG,
+    SHORT_SWEEP,
+    SMALL_SWEEP,
+    STABILITY_LOG,
+)
 from logclock.recipes.variants.variant import (
     DECAY_AXIS,
     DELTA_AXIS,
@@ -62,6 +69,7 @@ LOG_TIME = (
         ),
         peak_lr=as_adamw(),
         axes=(DECAY_AXIS,),
+        ablates="adana",
     ),
     Variant(
         name="log-adam-nesterov",
@@ -69,6 +77,7 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, KAPPA, gain=1.0),
         peak_lr=as_adana(),
         axes=(DECAY_AXIS, DELTA_AXIS),
+        ablates="adana",
     ),
     Variant(
         name="adana",
@@ -97,6 +106,7 @@ LOG_TIME = (
         question="ADANA with the gain held at its final value (1 + T)^(1 - kappa): does the gain have to grow?",
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, gain=PowerGrowth(kappa=kappa)(steps)),
         peak_lr=as_adana(),
+        ablates="adana",
         kappa=KAPPA,
         axes=(DECAY_AXIS, DELTA_AXIS),
     ),
@@ -106,6 +116,7 @@ LOG_TIME = (
         question="ADANA with AdamW's second moment, ema2 = 0.001: does a short memory in v go with a long one in m?",
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, ema2=DebiasedEma(ema=0.001)),
         peak_lr=as_adana(),
+        ablates="adana",
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),
@@ -115,12 +126,14 @@ LOG_TIME = (
         setup=lambda lr, steps, kappa: adana(lr, steps, 0.0),
         peak_lr=as_adana(),
         axes=(DECAY_AXIS, DELTA_AXIS),
+        ablates="adana",
     ),
     Variant(
         name="adana-plus-one",
         question="ADANA with the released code's gain 1 + (1 + t)^(1 - kappa): does the 1 matter?",
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, gain_offset=1.0),
         peak_lr=as_adana(),
+        ablates="adana",
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),
@@ -129,6 +142,7 @@ LOG_TIME = (
         question="ADANA with AdamW's constant decay omega / T: how much of its gain is the momentum alone?",
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=plain_decay(steps)),
         peak_lr=as_adana(),
+        ablates="adana",
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),
@@ -137,6 +151,7 @@ LOG_TIME = (
         question="ADANA with the log-time decay of offset 1, near the paper's omega / t: too strong too early?",
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=early_decay(steps)),
         peak_lr=as_adana(),
+        ablates="adana",
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),
@@ -147,6 +162,12 @@ LOG_TIME = (
         peak_lr={"demo": guess(1e-2, "an angle of 0.01 radians")},
         kappa=KAPPA,
         axes=(DELTA_AXIS, KAPPA_AXIS),
+    ),
+    Variant(
+        name="dana",
+        question="DANA, the theory's SGD, with ADANA's decay: how far does log-time momentum go without Adam's root?",
+        setup=lambda lr, steps, kappa: DanaSpec(lr=lr, weight_decay=log_time_decay_of(steps)),
+        peak_lr={"demo": measured(2.0, SHORT_SWEEP)},
     ),
     Variant(
         name="dana-mk4",

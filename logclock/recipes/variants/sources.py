@@ -6,3 +6,4 @@ HORIZON_LOG = "centre of the sweeps at width 32, experiments/LOG.md, who gains f
 WARMUP_LOG = "centre of the sweeps at width 32, experiments/LOG.md, adaptive and manual warm-ups"
 COMPONENTS_LOG = "centre of the sweeps at width 64, experiments/LOG.md, decay and parts of ADANA"
 STABILITY_LOG = "centre of the sweeps at width 32, experiments/LOG.md, how much damping"
+SHORT_SWEEP = "best of four or five rates, a factor 4 apart, in 300 updates at width 32, times (98 k / 12 k)^-0.6"

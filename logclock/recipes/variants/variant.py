@@ -95,6 +95,10 @@ class Variant:
     """What `logclock ladder --search full` tries beside the learning rate: decay, memory, and one parameter of its own,
     two values each, so that a baseline is tuned as hard as what challenges it."""
 
+    ablates: str | None = None
+    """The variant of which it changes one part to see what that does; the league, which ranks whole optimizers, leaves
+    it out."""
+
     def build(self, total_steps: int, *, lr: float, kappa: float | None = None) -> Optimizers:
         """Return the optimizers of a run.
 
