@@ -41,7 +41,9 @@ LEAVES = {"version"}  # imports nothing, and anything may import it
 
 WITHOUT_TORCH = {"config", "schedules", "records", "analysis", "report"}
 # In rules, torch stands behind the vocabulary, where matrices are handled, and in an apply stage on matrices.
-TORCH_IN_RULES = {f"rules/{name}.py" for name in ("apply", "linalg", "low_rank", "ops", "random", "rule")}
+TORCH_IN_RULES = {
+    f"rules/{name}.py" for name in ("apply", "linalg", "low_rank", "ops", "projections", "random", "rule")
+}
 
 
 def room_of(path):

@@ -107,10 +107,10 @@ def test_the_pair_comes_in_one_call():
 # Compositions, and what they add to AdamW or ADANA as recipes have them.
 COMPOSITIONS = [
     ("adamw", "adamw-cautious", {"wrappers": (Cautious(),)}),
-    ("adamw", "adamw-cautious-decay", {"apply": CautiousDecay()}),
+    ("adamw", "adamw-cwd", {"apply": CautiousDecay()}),
     ("adamw", "schedule-free-adamw", {"wrappers": (ScheduleFree(),), "ema1": 1.0}),
     ("adamw", "lamb", {"wrappers": (TrustRatio(),)}),
-    ("adana", "adana-hyperball", {"apply": Hyperball(), "weight_decay": 0.0}),
+    ("adana", "adana-h", {"apply": Hyperball(), "weight_decay": 0.0}),
 ]
 
 

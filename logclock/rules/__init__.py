@@ -1,6 +1,6 @@
 """The grammar of an update: stages, how they are applied, what may stand around them, and the spec that declares it."""
 
-from logclock.rules.apply import Apply, CautiousDecay, Decay, HuberDecay, Hyperball, MagnitudeDirection
+from logclock.rules.apply import Apply, CautiousDecay, Decay, HuberDecay, Hyperball, InitialDecay, MagnitudeDirection
 from logclock.rules.rule import Rule, Step
 from logclock.rules.spec import Spec, algorithm
 from logclock.rules.stage import Stage, elementwise, matrix
@@ -17,6 +17,7 @@ __all__ = [
     "Grams",
     "HuberDecay",
     "Hyperball",
+    "InitialDecay",
     "MagnitudeDirection",
     "Rule",
     "ScheduleFree",

@@ -12,11 +12,12 @@ from logclock.rules.averages import bias_corrections
 from logclock.rules.ops import maximum, minimum, norm
 from logclock.rules.options import Option
 from logclock.rules.rule import Output
-from logclock.rules.slots import Fraction, NonNegative, Positive
+from logclock.rules.slots import Fraction, NonNegative, NonNegativeSlot, Positive
 from logclock.rules.stage import Stage, elementwise, matrix
 from logclock.rules.state import State
+from logclock.schedules import InverseTime
 
-__all__ = ["Apply", "CautiousDecay", "Decay", "HuberDecay", "Hyperball", "MagnitudeDirection"]
+__all__ = ["Apply", "CautiousDecay", "Decay", "HuberDecay", "Hyperball", "InitialDecay", "MagnitudeDirection"]
 
 
 class Apply(Option):
@@ -90,6 +91,36 @@ class HuberDecay(Apply):
 
     bound: Positive = 0.1
     """Size of a weight from which on the pull is constant; infinity is `decay`."""
+
+
+@elementwise
+def initial_decay(param, update, initial, *, rate, pull):
+    """Equation in InitialDecay."""
+    return param - rate * update - pull * (param - initial), initial
+
+
+_FADING = InverseTime(scale=1.0, offset=1.0)
+
+
+@Apply.family.register("initial_decay", "soda")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitialDecay(Apply):
+    """Decay toward the initial weights, by a share that falls as 1 / t (SODA).
+
+    With theta_0 the weights at which the state began:
+        theta <- theta - lr u - pull(t) (theta - theta_0)
+    State: initial (theta_0), shaped like the parameter. `pull` does not follow the learning rate; weight decay toward
+    zero has no effect and must be 0. A log-time decay with another center.
+
+    References: arXiv:2605.11172, whose k counts from 0: 1 / (k + 2) is 1 / (1 + t).
+    """
+
+    stages: ClassVar[tuple[tuple[Stage, Output], ...]] = ((initial_decay, "moved"),)
+    states: ClassVar[Mapping[str, State]] = {"initial": State(init="param")}
+    decays = False
+
+    pull: NonNegativeSlot = _FADING
+    """Fraction of the distance from the initial weights that update t takes away."""
 
 
 @elementwise

@@ -173,7 +173,7 @@ def test_the_full_search_takes_the_documented_space_of_every_optimizer():
     delta = Axis(path="optimizer.delta", values=("x0.5", "x2"))
     kappa = Axis(path="optimizer.kappa", values=("0.75", "0.9"))
     assert made.axes["adana"] == (decay, delta, kappa)
-    assert made.axes["adana-hyperball"] == (delta, kappa)  # it has no decay
+    assert made.axes["adana-h"] == (delta, kappa)  # it has no decay
     assert made.axes["log-adam-nesterov"] == (decay, delta)  # kappa has no effect there
     tables = Axis(path="rest_optimizer.lr", values=("x0.5", "x2"))
     assert made.axes["muon-adana"] == (decay, Axis(path="optimizer.ema1", values=("x0.5", "x2")), tables)

@@ -65,12 +65,13 @@ WRAPPERS = {
         {"update": [functools.partial(reference.clip_rms, bound=0.4), reference.cautious]},
     ),
 }
-NORM_KEPT = {
+UNDECAYED = {
     "hyperball": ({"apply": "hyperball"}, {"apply": lambda theta: reference.hyperball}),
     "cautious hyperball that looks ahead": (
         {"apply": "hyperball", "wrappers": ["cautious", {"name": "ema_nesterov", "memory_weight": 0.1}]},
         {"apply": lambda theta: reference.hyperball, "update": [reference.cautious], "path": reference.EmaNesterov},
     ),
+    "initial_decay": ({"apply": "soda"}, {"apply": reference.InitialDecay}),
     "magnitude_direction": (
         {"apply": {"name": "magnitude_direction", "gain_lr": 1e-2}},
         {"apply": reference.MagnitudeDirection},
@@ -147,10 +148,10 @@ def test_a_wrapper_equals_its_equation(base, option, backend):
 
 
 @pytest.mark.parametrize("backend", ["loop", "foreach"])
-@pytest.mark.parametrize("option", NORM_KEPT)
+@pytest.mark.parametrize("option", UNDECAYED)
 @pytest.mark.parametrize("base", BASES)
 def test_an_apply_stage_that_keeps_norms_equals_its_equation(base, option, backend):
-    check(base, *NORM_KEPT[option], backend, decays=False)
+    check(base, *UNDECAYED[option], backend, decays=False)
 
 
 # ----- identities

@@ -69,6 +69,18 @@ def hyperball(theta, u, lr, k, is_after, *, eps=1e-10):
     return moved * radius / max(np.linalg.norm(moved), eps)
 
 
+class InitialDecay:
+    """SODA: k counts from 0, and the pull toward the start is a line of its own before the base step."""
+
+    def __init__(self, theta, c=1.0):
+        self.start, self.c, self.k = theta, c, 0
+
+    def __call__(self, theta, u, lr, k, is_after):
+        pull = self.c / (self.k + 2)
+        self.k += 1
+        return (1 - pull) * theta + pull * self.start - lr * u
+
+
 # ----- what changes the update: (u, g, theta, decay / lr)
 
 

@@ -57,7 +57,7 @@ BASELINES = (
         peak_lr=as_adamw(),
     ),
     Variant(
-        name="adamw-cautious-decay",
+        name="adamw-cwd",
         question="AdamW that decays only weights that the step shrinks anyway: which decay is wasted?",
         setup=lambda lr, steps, kappa: adamw(lr, steps, apply=CautiousDecay()),
         peak_lr=as_adamw(),

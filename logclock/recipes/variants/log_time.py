@@ -156,8 +156,8 @@ LOG_TIME = (
         axes=LOG_TIME_AXES,
     ),
     Variant(
-        name="adana-hyperball",
-        question="ADANA on a sphere, without decay (Hyperball): does a fixed norm do what its weight decay does?",
+        name="adana-h",
+        question="ADANA-H, ADANA on a sphere (Hyperball) without decay: does a fixed norm do what its decay does?",
         setup=lambda lr, steps, kappa: adana(lr, steps, kappa, weight_decay=0.0, apply=Hyperball()),
         peak_lr={"demo": guess(1e-2, "an angle of 0.01 radians")},
         kappa=KAPPA,

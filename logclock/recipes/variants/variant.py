@@ -16,6 +16,7 @@ __all__ = [
     "DELTA_AXIS",
     "KAPPA_AXIS",
     "LOG_TIME_AXES",
+    "MOMENT_AXES",
     "TABLES_AXIS",
     "VARIANTS",
     "Rate",
