@@ -19,8 +19,8 @@ BASELINE = "adamw"
 SCOUTING = "scouting"
 """Folder of the short runs."""
 
-TOKENS_PER_PARAM = 16.0
-"""Horizon of a run: 1,408 updates of the micro model, some 6 s on a core, so that 75 entries take two core hours."""
+TOKENS_PER_PARAM = 8.0
+"""Horizon of a run: 704 updates of the micro model, some 3 s on a core, so that 75 entries take about one core hour."""
 
 EVALUATIONS = 4
 """In a run; the loss that counts is measured after it, on all validation tokens."""
