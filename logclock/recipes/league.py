@@ -78,7 +78,7 @@ class League:
     scouting: tuple[float, ...] = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
     scouting_share: float = 1 / 8
     multipliers: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
-    extensions: int = 2
+    extensions: int = 1
     seeds: tuple[int, ...] = (0, 1, 2)
     rungs: tuple[float, ...] = (0.25, 0.5, 2.0, 4.0)
     rung_multipliers: tuple[float, ...] = (0.5, 1.0, 2.0)
