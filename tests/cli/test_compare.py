@@ -211,3 +211,14 @@ def test_a_named_dataset_is_prepared_when_it_is_missing(tiny_run, tmp_path, monk
     (tmp_path / "datasets" / "stdlib-bpe-512").mkdir(parents=True)
     ensure_named_dataset(tiny_run("data.dataset=stdlib-bpe-512"), root=tmp_path, message=print)
     assert len(asked) == 2
+
+
+def test_optimizers_with_other_steps_than_adamws_train_and_are_compared(capsys, compare_command, tmp_path):
+    """One with blocks for heads, one without a learning rate, and one that wants a gradient of its own."""
+    names = ["adam-mini", "prodigy", "sophia-g"]
+
+    assert main(compare_command(*names, "--steps", "12", "--jobs", "1")) == 0
+
+    records = Ledger(tmp_path / "out" / "ledger.jsonl").records()
+    assert {record.label: record.status for record in records} == dict.fromkeys(names, "finished")
+    assert f"recipe demo: {len(names)} runs of 12 steps" in capsys.readouterr().out
