@@ -45,6 +45,10 @@ def test_list_says_paper_and_memory_and_what_may_stand_around(capsys):
     assert line("optimizers (algorithms", "lion").endswith("state 4 bytes per parameter]")
     # exp_avg and exp_avg_sq, and four matrices of a side squared: six numbers of 4 bytes
     assert line("optimizers (algorithms", "soap").endswith("state 24 bytes per parameter of a square matrix]")
+    # two averages of 1024 x 256 for a matrix of 1024 x 1024: half a number of 4 bytes
+    assert line("optimizers (algorithms", "apollo").endswith(
+        "state 2 bytes per parameter of a square matrix with a side of 1024]"
+    )
     assert line("wrappers", "schedule_free").endswith("[state 4 bytes per parameter]")
     assert line("wrappers", "cautious").endswith("[state 0 bytes per parameter]")
     assert line("apply stages", "hyperball").endswith("[state 0 bytes per parameter]")
