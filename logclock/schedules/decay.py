@@ -8,9 +8,7 @@ from logclock.schedules.momentum import InverseTime
 __all__ = ["constant_decay", "log_time_decay", "matched_decay"]
 
 
-def log_time_decay(
-    omega: float = 4.0, *, offset: float | None = None, total_steps: float | None = None
-) -> InverseTime:
+def log_time_decay(omega: float = 4.0, *, offset: float | None = None, total_steps: float | None = None) -> InverseTime:
     """Return the log-time weight decay lambda(t) = omega / (offset + t).
 
     The study ran offset = T / 10 for T planned updates; its text writes omega / t, which is offset near 0 and removes

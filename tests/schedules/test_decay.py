@@ -35,7 +35,7 @@ def test_total_steps_stand_for_the_launchers_offset(total_steps, offset):
 
 @pytest.mark.parametrize("given", [{}, {"offset": 10, "total_steps": 100}])
 def test_log_time_decay_takes_an_offset_or_total_steps(given):
-    with pytest.raises(TypeError, match="either offset or total_steps, got (neither|offset=10 and total_steps=100)"):
+    with pytest.raises(TypeError, match=r"either offset or total_steps, got (neither|offset=10 and total_steps=100)"):
         log_time_decay(4.0, **given)
 
 
