@@ -188,6 +188,23 @@ def analyse_ladder(
     )
 
 
+def ladder_lr_rules(
+    records: Iterable[RunRecord], *, track: str = "tuned", num_samples: int = 0
+) -> tuple[dict[str, LrRuleFit], tuple[LadderSize, ...]]:
+    """Return the learning-rate rules of a ladder alone, with its sizes: without laws and verdicts it takes a second.
+
+    Args:
+        records: As for `analyse_ladder`.
+        track: `tuned` or `defaults`.
+        num_samples: Bootstrap samples of each fit.
+    """
+    all_records = list(records)
+    runs = _without_unfinished_sizes(gather_ladder(all_records, track=track), [])
+    sizes = _sizes(runs, REPORT_CONVENTION)
+    cells = {key: _cell(*key, group, loss_to_report(all_records)) for key, group in runs.items()}
+    return _lr_rules(list(dict.fromkeys(label for label, _ in runs)), sizes, cells, num_samples), sizes
+
+
 def _of(label: str, by_cell: Mapping[tuple[str, str], Content]) -> dict[str, Content]:
     """Return what belongs to a label, by size."""
     return {size: content for (owner, size), content in by_cell.items() if owner == label}

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from logclock.cli.calibrate import calibrate
+from logclock.cli.suggest import suggest
 
 __all__ = ["COMMANDS", "DATA_COMMANDS"]
 
@@ -538,6 +539,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "report": report,
     "show": show,
     "list": list_names,
+    "suggest": suggest,
     "data": data,
     "plrf": plrf,
 }

@@ -31,7 +31,7 @@ def _fitted(
                     name=f"{name}-{optimizer}{suffix}",
                     sets="lr",
                     optimizers=(optimizer,),
-                    gives=f"{model}, batch {batch / 1e3:.3g} k" + ("" if kappa is None else f", kappa {kappa:g}"),
+                    gives=model + ("" if kappa is None else f", kappa {kappa:g}"),
                     formula=_formula(rule),
                     inputs=("params",),
                     compute=_at_size(rule),
@@ -78,13 +78,12 @@ def _micro(optimizer: str, rule: LrRule) -> Rule:
         inputs=("params",),
         compute=_at_size(rule),
         ranges=(
-            Range(what="params", low=6912, high=248_832),
+            Range(what="params", low=6912, high=248_832, is_limit=True),
             Range(what="batch_tokens", low=512, high=512),
             BUDGET,
         ),
         source="this package, experiments/2026-11-24-ladder: 5 sizes, 512 words",
         notes=AT_THE_BOUND if rule.d == -3 else (),
-        extrapolates=False,
     )
 
 

@@ -168,6 +168,9 @@ class Range:
     high: float | None = None
     """Largest; None where it is not known."""
 
+    is_limit: bool = False
+    """Whether the rule says nothing outside."""
+
     def __str__(self) -> str:
         symbol = SYMBOLS[self.what]
         if self.low == self.high and self.low is not None:
@@ -228,9 +231,6 @@ class Rule:
     notes: tuple[str, ...] = ()
     """What it rests on, what was not found and which choice was made instead."""
 
-    extrapolates: bool = True
-    """Whether it says anything outside of its ranges."""
-
     is_main: bool = True
     """Whether it is shown when nobody asked for its optimizer."""
 
@@ -284,8 +284,9 @@ def advise(rules: Iterable[Rule], situation: Situation, *, optimizer: str | None
 
 def _applied(rule: Rule, situation: Situation) -> Advice:
     missing = tuple(name for name in _needed(rule) if getattr(situation, name) is None)
-    warnings = tuple(filter(None, (known.warning(situation) for known in rule.ranges)))
-    if missing or (warnings and not rule.extrapolates):
+    outside = [(known, warning) for known in rule.ranges if (warning := known.warning(situation))]
+    warnings = tuple(warning for _, warning in outside)
+    if missing or any(known.is_limit for known, _ in outside):
         return Advice(rule=rule, value=None, missing=missing, warnings=warnings)
     return Advice(rule=rule, value=rule.compute(situation), warnings=warnings)
 

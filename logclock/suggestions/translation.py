@@ -22,18 +22,20 @@ class Note:
     """What one number of AdamW became.
 
     Args:
-        setting: Its name in torch.
-        was: What it was.
+        setting: Its name in torch, or what is new.
+        was: What it was; None for what AdamW has not.
         becomes: What it is now.
         why: The reason.
     """
 
     setting: str
-    was: str
+    was: str | None
     becomes: str
     why: str
 
     def __str__(self) -> str:
+        if self.was is None:
+            return f"{self.becomes} is new. {self.why}"
         return f"{self.setting}: {self.was} becomes {self.becomes}. {self.why}"
 
 
@@ -184,8 +186,8 @@ def _to_dana_star_mk4(was: Setting) -> Translation:
     lr, note = _rate(was, "dana-star-mk4", 0.85, typical=3, found="half (46 M parameters in all) to a fifth (2.6 B)")
     code = _elementwise("DanaStarMK4", was, lr, f"kappa={KAPPA},", f"delta={DELTA},", "clip_snr=2.0,")
     clip = Note(
-        setting="(new)",
-        was="nothing",
+        setting="clip",
+        was=None,
         becomes="clip_snr=2.0",
         why="It bounds the amplified momentum; the launcher of the released code has 2. One state more than AdamW.",
     )
@@ -279,8 +281,8 @@ def _to_ademamix(was: Setting) -> Translation:
         why="The fast average and the second moment are AdamW's and stay; the ADANA paper's runs had (0.9, 0.999).",
     )
     slow = Note(
-        setting="(new)",
-        was="nothing",
+        setting="slow average",
+        was=None,
         becomes=f"ema_slow, gain up to T^{1 - KAPPA_ADEMAMIX:g} = {was.total_steps ** (1 - KAPPA_ADEMAMIX):.3g}",
         why=f"A slow average that ends with a memory of T / {DELTA:g} updates, and its weight. One state more than "
         "AdamW.",
@@ -298,8 +300,8 @@ TARGETS: dict[str, Callable[[Setting], Translation]] = {
 """What AdamW is translated to, by name."""
 
 KAPPA_NOTE = Note(
-    setting="(new)",
-    was="nothing",
+    setting="gain",
+    was=None,
     becomes=f"kappa={KAPPA}, delta={DELTA}",
     why="Kappa damps the gain (1 + t)^(1 - kappa) of the momentum; 0.75 to 0.9 worked, and a smaller one wants a "
     "smaller lr. Delta had little effect.",
