@@ -44,7 +44,7 @@ from logclock.analysis.validation import (
 )
 from logclock.records import RunRecord
 
-__all__ = ["analyse_ladder", "gather_ladder"]
+__all__ = ["analyse_ladder", "gather_ladder", "ladder_lr_rules"]
 
 PHASE = "ladder"
 # A sample of the broken law takes fifty times as long as one of the others, its two terms being nearly interchangeable.
@@ -191,7 +191,7 @@ def analyse_ladder(
 def ladder_lr_rules(
     records: Iterable[RunRecord], *, track: str = "tuned", num_samples: int = 0
 ) -> tuple[dict[str, LrRuleFit], tuple[LadderSize, ...]]:
-    """Return the learning-rate rules of a ladder alone, with its sizes: without laws and verdicts it takes a second.
+    """Return the learning-rate rules of a ladder alone, and its sizes: laws and verdicts take most of the time.
 
     Args:
         records: As for `analyse_ladder`.

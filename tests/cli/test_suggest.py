@@ -1,9 +1,10 @@
 import json
-from pathlib import Path
 
 import pytest
+from ladders import Invented
 
 from logclock.cli import main
+from logclock.records import Ledger
 
 RUN = ("--params", "124M", "--tokens", "2.5B", "--batch-tokens", "0.5e6")
 ADAMW = ("--from", "adamw", "--lr", "6e-4", "--betas", "0.9", "0.95", "--weight-decay", "0.1", "--steps", "100000")
@@ -59,14 +60,18 @@ def test_an_optimizers_rules_are_shown_at_every_kappa(capsys):
     assert "Step Law" not in out
 
 
-def test_a_ladder_of_ones_own_gives_rules_too(capsys):
-    folder = Path(__file__).parents[2] / "experiments" / "2026-11-24-ladder"
-    arguments = ("--params", "62k", "--optimizer", "adamw", "--ladder", str(folder), "--json")
+def test_a_ladder_of_ones_own_gives_rules_too(capsys, tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for record in Invented(optimizers=("adamw", "adana"), sizes=("2", "4", "8"), noise=0.0).records():
+        ledger.append(record)
+    arguments = ("--params", "147456", "--optimizer", "adana", "--ladder", str(tmp_path), "--json")
 
     found = {entry["name"]: entry for entry in json.loads(printed(capsys, *arguments))["suggestions"]}
 
-    assert found["ladder-adamw"]["value"] == pytest.approx(found["micro-ladder-adamw"]["value"], rel=1e-4)
-    assert found["ladder-adamw"]["range"] == [{"what": "params", "low": 6912, "high": 248_832, "is_limit": False}]
+    # Invented's best rate at the middle size, 3e-3 (P / 1e5)^-0.6; its grid of factors of 2 misses it by 1.15.
+    assert found["ladder-adana"]["value"] == pytest.approx(3e-3 * 1.47456**-0.6, rel=0.25)
+    assert found["ladder-adana"]["range"] == [{"what": "params", "low": 24_576, "high": 1_179_648, "is_limit": False}]
+    assert "ladder-adamw" not in found
 
 
 def test_adamw_becomes_code_to_paste(capsys):
