@@ -1,4 +1,4 @@
-"""Does the best learning rate stay when a model gets wider, with muP and without? Thirty-five short runs."""
+"""Does the best learning rate stay when a model gets wider, with muP and without? Twenty-six short runs."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ NUM_LAYERS = 2
 RATES: dict[tuple[str, int], tuple[float, ...]] = {
     ("standard", 16): (0.128, 0.064, 0.032, 0.016, 0.008),
     ("standard", 32): (0.064, 0.032, 0.016, 0.008, 0.004),
-    ("standard", 64): (0.064, 0.032, 0.016, 0.008, 0.004),
-    ("standard", 128): (0.032, 0.016, 0.008, 0.004, 0.002),
-    ("mup", 32): (0.128, 0.064, 0.032, 0.016, 0.008),
-    ("mup", 64): (0.128, 0.064, 0.032, 0.016, 0.008),
-    ("mup", 128): (0.128, 0.064, 0.032, 0.016, 0.008),
+    ("standard", 64): (0.064, 0.032, 0.016, 0.008),
+    ("standard", 128): (0.016, 0.008, 0.004),
+    ("mup", 32): (0.064, 0.032, 0.016),
+    ("mup", 64): (0.064, 0.032, 0.016),
+    ("mup", 128): (0.064, 0.032, 0.016),
 }
 """Learning rates by parametrization and width, each grid around its best; at the base width the two are one model."""
 

@@ -13,6 +13,9 @@ __all__ = ["TARGETS", "Note", "Translation", "translate_adamw"]
 OMEGA, KAPPA, DELTA, KAPPA_ADEMAMIX = 4.0, 0.85, 8.0, 0.75
 """The ADANA paper's settings; `logclock.recipes.protocol` has the same for its runs, and a test compares them."""
 
+SHORTEST_TRIAL = 2000
+"""Updates below which a memory that grows with t has not begun to differ from a short one."""
+
 ALARM = 10.0
 """By which factor omega may differ from the paper's before the note recommends to keep the strength of AdamW's."""
 
@@ -420,7 +423,7 @@ def _translated(to: str, title: str, was: Setting, code: str, lr: float, notes: 
     )
     groups = Note(
         setting="parameters",
-        was="those you gave",
+        was="one list",
         becomes="two groups, by param_groups" if to != "muon-adana" else "three groups, by matrix_param_groups",
         why="Weights of linear layers are decayed; embeddings, gains and biases are not. Where AdamW decayed "
         "everything, that is a change of its own.",
@@ -433,7 +436,7 @@ def _translated(to: str, title: str, was: Setting, code: str, lr: float, notes: 
         unknown=_unknown(was),
         lr=lr,
         trials=tuple(float(f"{was.lr / factor:.3g}") for factor in (4, 2, 1)),
-        trial_steps=max(was.total_steps // 10, 1),
+        trial_steps=min(max(was.total_steps // 10, SHORTEST_TRIAL), was.total_steps),
     )
 
 
@@ -462,7 +465,7 @@ def _unknown(was: Setting) -> tuple[str, ...]:
     if not was.is_tuned:
         found.append("How far AdamW's rate is from its best, and so the ratio to it.")
     found += [
-        "Whether the better betas for AdamW would close the gap: the papers tuned its learning rate alone.",
+        "Whether better betas for AdamW would close the gap: the ADANA paper tuned its learning rate alone.",
         "What a switch in the middle of a run does: nobody has published it.",
     ]
     return tuple(found)

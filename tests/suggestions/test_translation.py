@@ -162,6 +162,9 @@ def test_three_short_runs_span_from_a_quarter_to_the_same():
     assert found.trials == (1.5e-4, 3e-4, 6e-4)
     assert found.trial_steps == 10_000
     assert "10,000 updates" in found.advice
+    # Too short, and the memory has not grown: 2,000 at least, and never longer than the run.
+    steps = (5000, 1000)
+    assert [logclock.translate_adamw(lr=1e-3, total_steps=t).trial_steps for t in steps] == [2000, 1000]
 
 
 @pytest.mark.parametrize(
