@@ -1,4 +1,4 @@
-"""Does the best learning rate stay when a model gets wider, with muP and without? Twenty-six short runs."""
+"""Does the best learning rate stay when a model gets wider, with muP and without? Twenty-three short runs."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,8 +16,7 @@ NUM_LAYERS = 2
 RATES: dict[tuple[str, int], tuple[float, ...]] = {
     ("standard", 16): (0.128, 0.064, 0.032, 0.016, 0.008),
     ("standard", 32): (0.064, 0.032, 0.016, 0.008, 0.004),
-    ("standard", 64): (0.064, 0.032, 0.016, 0.008),
-    ("standard", 128): (0.016, 0.008, 0.004),
+    ("standard", 128): (0.016, 0.008, 0.004, 0.002),
     ("mup", 32): (0.064, 0.032, 0.016),
     ("mup", 64): (0.064, 0.032, 0.016),
     ("mup", 128): (0.064, 0.032, 0.016),
