@@ -19,6 +19,7 @@ extensions = [
     "mathml",
     "drawing",
     "derived",
+    "suggestions",
     "docstrings",
 ]
 exclude_patterns = ["_build", "_ext", "_generated"]

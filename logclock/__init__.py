@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         log_time_decay,
         log_time_ema,
     )
+    from logclock.suggestions import Translation, translate_adamw
     from logclock.theory import gauss_newton_product, gradient_covariance_product, spectral_dimension
 
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",
+    "logclock.suggestions": "Translation translate_adamw",
     "logclock.theory": "gauss_newton_product gradient_covariance_product spectral_dimension",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -26,7 +26,8 @@ EDGES = {
     "theory": {"algorithms", "backends", "rules", "schedules", "records", "config"},
     "train": {"optim", "models", "data", "records", "rules", "schedules", "config"},
     "sweep": {"train", "data", "records", "config"},
-    "analysis": {"records", "config"},
+    "suggestions": {"schedules", "config"},
+    "analysis": {"suggestions", "records", "config"},
     "report": {"analysis", "records", "config"},
 }
 TOP = {
@@ -39,7 +40,7 @@ TOP = {
 }  # may import anything, and nothing below imports them
 LEAVES = {"version"}  # imports nothing, and anything may import it
 
-WITHOUT_TORCH = {"config", "schedules", "records", "analysis", "report"}
+WITHOUT_TORCH = {"config", "schedules", "records", "suggestions", "analysis", "report"}
 # In rules, torch stands behind the vocabulary, where matrices are handled, and in an apply stage on matrices.
 TORCH_IN_RULES = {
     f"rules/{name}.py" for name in ("apply", "linalg", "low_rank", "ops", "projections", "random", "rule")
@@ -190,6 +191,7 @@ FREE_OF_TORCH = [
     "logclock.config",
     "logclock.schedules",
     "logclock.records",
+    "logclock.suggestions",
     "logclock.analysis",
     "logclock.report",
 ]

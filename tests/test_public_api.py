@@ -27,6 +27,7 @@ WRITTEN = [
     "RunRecord",
     "Schedule",
     "ScheduledOptimizer",
+    "Translation",
     "Warmup",
     "WarmupStableDecay",
     "__version__",
@@ -40,6 +41,7 @@ WRITTEN = [
     "param_groups",
     "register",
     "spectral_dimension",
+    "translate_adamw",
 ]
 # One class for each algorithm: a file in logclock/algorithms adds its own. These were promised and stay.
 PROMISED = {

@@ -44,7 +44,7 @@ from logclock.analysis.validation import (
 )
 from logclock.records import RunRecord
 
-__all__ = ["analyse_ladder", "gather_ladder"]
+__all__ = ["analyse_ladder", "gather_ladder", "ladder_lr_rules"]
 
 PHASE = "ladder"
 # A sample of the broken law takes fifty times as long as one of the others, its two terms being nearly interchangeable.
@@ -186,6 +186,23 @@ def analyse_ladder(
         warnings=(*warnings, *mixed_evaluations(all_records), *_fairness(labels, sizes, cells)),
         records=all_records,
     )
+
+
+def ladder_lr_rules(
+    records: Iterable[RunRecord], *, track: str = "tuned", num_samples: int = 0
+) -> tuple[dict[str, LrRuleFit], tuple[LadderSize, ...]]:
+    """Return the learning-rate rules of a ladder alone, and its sizes: laws and verdicts take most of the time.
+
+    Args:
+        records: As for `analyse_ladder`.
+        track: `tuned` or `defaults`.
+        num_samples: Bootstrap samples of each fit.
+    """
+    all_records = list(records)
+    runs = _without_unfinished_sizes(gather_ladder(all_records, track=track), [])
+    sizes = _sizes(runs, REPORT_CONVENTION)
+    cells = {key: _cell(*key, group, loss_to_report(all_records)) for key, group in runs.items()}
+    return _lr_rules(list(dict.fromkeys(label for label, _ in runs)), sizes, cells, num_samples), sizes
 
 
 def _of(label: str, by_cell: Mapping[tuple[str, str], Content]) -> dict[str, Content]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from logclock.cli.calibrate import calibrate
+from logclock.cli.suggest import suggest
 
 __all__ = ["COMMANDS", "DATA_COMMANDS"]
 
@@ -332,7 +333,7 @@ def league(
     *,
     only: SomeNames = None,
     leave_out: SomeNames = None,
-    tokens_per_param: float = 8.0,
+    tokens_per_param: float = 4.0,
     steps: Int = None,
     extensions: int = 1,
     seeds: tuple[int, ...] = (0, 1, 2),
@@ -639,6 +640,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "report": report,
     "show": show,
     "list": list_names,
+    "suggest": suggest,
     "data": data,
     "plrf": plrf,
 }

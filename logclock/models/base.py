@@ -27,6 +27,11 @@ class ModelConfig(ABC):
         stands on the current default device; on `meta` it has shapes only.
         """
 
+    @property
+    def matrix_lr_factor(self) -> float:
+        """What the peak learning rate of weights whose inputs grow with the width is multiplied by; 1 but under muP."""
+        return 1.0
+
     @abstractmethod
     def size(self) -> ModelSize:
         """Return the counts that budgets, learning-rate rules and compute measures are computed from."""

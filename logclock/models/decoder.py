@@ -72,6 +72,8 @@ class Decoder(nn.Module):
         feed_forward: Makes the second half of a layer.
         is_tied: Whether the embedding's matrix is the head too. It is then one parameter of one module, used twice, and
             nothing that moves, counts, shards or saves parameters has to know of it.
+        logit_factor: What the logits of a tied table are multiplied by: it serves two masters, and under muP the head
+            wants to be smaller than the embedding.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class Decoder(nn.Module):
         attention: Callable[[], Attention | GatedAttention],
         feed_forward: Callable[[], FeedForward | SwiGLU],
         is_tied: bool = False,
+        logit_factor: float = 1.0,
     ) -> None:
         super().__init__()
+        self.logit_factor = logit_factor
         self.head_dim, self.rope_theta = shape.head_dim, shape.rope_theta
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(
@@ -107,7 +111,7 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x_BLD = block(x_BLD, cos_LK, sin_LK)
         hidden_BLD: Tensor = self.final_norm(x_BLD)
-        return hidden_BLD
+        return hidden_BLD if self.logit_factor == 1.0 else hidden_BLD * self.logit_factor
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
         """Return `logits_BLV`, of which position l sees the tokens 0 to l."""
@@ -136,10 +140,10 @@ def check_decoder(config: Any) -> None:
     """Raise a ValueError for a field that no decoder can be built with.
 
     Args:
-        config: Has `heads`, `head_dim`, `vocab_size` and `rope_theta`; `num_layers` and `feed_forward_width` may be
-            None or missing, where they follow from the others.
+        config: Has `heads`, `head_dim`, `vocab_size` and `rope_theta`; `num_layers`, `feed_forward_width` and
+            `mup_base_width` may be None or missing.
     """
-    for name in ("heads", "vocab_size", "num_layers", "feed_forward_width"):
+    for name in ("heads", "vocab_size", "num_layers", "feed_forward_width", "mup_base_width"):
         value = getattr(config, name, None)
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")

@@ -1,10 +1,10 @@
 """What is Enoki, the GPT-3-like model of the log-time schedules paper?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from logclock.models.base import ModelConfig
 from logclock.models.decoder import Decoder, check_decoder, empty_decoder
-from logclock.models.init import scaled_gpt_init
+from logclock.models.init import mup_factor, scaled_gpt_init
 from logclock.models.layers import Attention, FeedForward, gain_only_norm
 from logclock.models.sizes import ModelSize
 
@@ -25,6 +25,8 @@ class EnokiConfig(ModelConfig):
         num_layers: L, if it is not to follow from `heads`.
         vocab_size: Rows of the embedding and of the untied head. The default is GPT-2's 50,257, padded.
         rope_theta: Base of the rotary wavelengths.
+        mup_base_width: Width of the model whose learning rate is to fit: initial weights and the learning rate of
+            matrices then follow muP. None is the standard parametrization, and so is a width equal to it.
 
     Examples:
         >>> EnokiConfig(heads=6).size().total_params
@@ -40,6 +42,7 @@ class EnokiConfig(ModelConfig):
     num_layers: int | None = None
     vocab_size: int = 50304
     rope_theta: float = 10000.0
+    mup_base_width: int | None = field(default=None, metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         check_decoder(self)
@@ -53,6 +56,11 @@ class EnokiConfig(ModelConfig):
     def depth(self) -> int:
         """The number of layers L, given or derived."""
         return self.num_layers if self.num_layers is not None else max(1, 3 * self.heads // 4)
+
+    @property
+    def matrix_lr_factor(self) -> float:
+        """The factor of muP; see `ModelConfig`."""
+        return mup_factor(width=self.width, base_width=self.mup_base_width)
 
     def size(self) -> ModelSize:
         """Return P, D and the shape, norm gains not counted."""
@@ -77,5 +85,12 @@ class EnokiConfig(ModelConfig):
             attention=lambda: Attention(heads=self.heads, head_dim=self.head_dim, norm=gain_only_norm),
             feed_forward=lambda: FeedForward(width=self.width),
         )
-        scaled_gpt_init(model, residual_outputs=model.residual_outputs(), num_layers=self.depth, seed=seed)
+        scaled_gpt_init(
+            model,
+            residual_outputs=model.residual_outputs(),
+            num_layers=self.depth,
+            seed=seed,
+            head=model.head,
+            mup_factor=self.matrix_lr_factor,
+        )
         return model

@@ -5,10 +5,34 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["constant_std_init", "scaled_gpt_init"]
+__all__ = ["constant_std_init", "mup_factor", "scaled_gpt_init"]
 
 
-def scaled_gpt_init(model: nn.Module, *, residual_outputs: Iterable[nn.Linear], num_layers: int, seed: int) -> None:
+def mup_factor(*, width: int, base_width: int | None) -> float:
+    """Return base_width / width, by which the maximal update parametrization scales what depends on the width.
+
+    A model of the base width is the same with and without it, and wider ones keep its best learning rate: under Adam,
+    weights whose inputs grow with the width move by lr base_width / width per update, all others by lr; the head starts
+    smaller by the root of the factor, and an embedding as large as at the base width.
+
+    Args:
+        width: d.
+        base_width: Of the model whose settings are known to be good; None is no such parametrization, a factor of 1.
+
+    References: Yang et al. 2022, arXiv:2203.03466, table 8.
+    """
+    return 1.0 if base_width is None else base_width / width
+
+
+def scaled_gpt_init(
+    model: nn.Module,
+    *,
+    residual_outputs: Iterable[nn.Linear],
+    num_layers: int,
+    seed: int,
+    head: nn.Module | None = None,
+    mup_factor: float = 1.0,
+) -> None:
     """Fill all parameters by the scheme "ScaledGPT".
 
     Normal with mean 0 and variance 1 / fan_in for a linear map, the output head included; 1 / width for an embedding;
@@ -19,19 +43,28 @@ def scaled_gpt_init(model: nn.Module, *, residual_outputs: Iterable[nn.Linear], 
         residual_outputs: The maps that write to the residual stream.
         num_layers: L.
         seed: As in `initialize`.
+        head: The output head, whose variance is multiplied by `mup_factor`.
+        mup_factor: As the function returns it; the variance of the embedding is divided by it.
     """
     writers = set(residual_outputs)
 
     def variance(module: nn.Linear | nn.Embedding) -> float:
         if isinstance(module, nn.Embedding):
-            return 1 / module.embedding_dim
-        return 1 / (module.in_features * (2 * num_layers if module in writers else 1))
+            return 1 / module.embedding_dim / mup_factor
+        plain = 1 / (module.in_features * (2 * num_layers if module in writers else 1))
+        return plain * mup_factor if module is head else plain
 
     initialize(model, variance=variance, seed=seed)
 
 
 def constant_std_init(
-    model: nn.Module, *, std: float, residual_outputs: Iterable[nn.Linear], num_layers: int, seed: int
+    model: nn.Module,
+    *,
+    std: float,
+    residual_outputs: Iterable[nn.Linear],
+    num_layers: int,
+    seed: int,
+    mup_factor: float = 1.0,
 ) -> None:
     """Fill all parameters by GPT-2's scheme: one standard deviation whatever the width.
 
@@ -44,9 +77,16 @@ def constant_std_init(
         residual_outputs: The maps that write to the residual stream.
         num_layers: L.
         seed: As in `initialize`.
+        mup_factor: As the function returns it; the variance of every map is multiplied by it, and a table that is
+            embedding and head keeps its own.
     """
     writers = set(residual_outputs)
-    initialize(model, variance=lambda module: std**2 / (2 * num_layers if module in writers else 1), seed=seed)
+
+    def variance(module: nn.Linear | nn.Embedding) -> float:
+        plain = std**2 / (2 * num_layers if module in writers else 1)
+        return plain if isinstance(module, nn.Embedding) else plain * mup_factor
+
+    initialize(model, variance=variance, seed=seed)
 
 
 @torch.no_grad()

@@ -1,10 +1,10 @@
 """What is the LLaMA-like model of the adaptive warm-up paper?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from logclock.models.base import ModelConfig
 from logclock.models.decoder import Decoder, check_decoder, empty_decoder
-from logclock.models.init import constant_std_init
+from logclock.models.init import constant_std_init, mup_factor
 from logclock.models.layers import Attention, SwiGLU, rms_norm
 from logclock.models.sizes import ModelSize
 
@@ -27,6 +27,8 @@ class LlamaConfig(ModelConfig):
         feed_forward_width: F; 8 d / 3 rounded down if None, which is 2048 at 12 heads.
         vocab_size: Rows of the one table. The default is GPT-2's 50,257, padded.
         rope_theta: Base of the rotary wavelengths.
+        mup_base_width: Width of the model whose learning rate is to fit: initial weights and the learning rate of
+            matrices then follow muP. None is the standard parametrization, and so is a width equal to it.
 
     Examples:
         >>> LlamaConfig(heads=12).size().total_params
@@ -43,9 +45,15 @@ class LlamaConfig(ModelConfig):
     feed_forward_width: int | None = None
     vocab_size: int = 50304
     rope_theta: float = 10000.0
+    mup_base_width: int | None = field(default=None, metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         check_decoder(self)
+        if self.mup_base_width is not None and self.feed_forward_width is not None:
+            raise ValueError(
+                f"mup_base_width = {self.mup_base_width} needs a feed-forward width that follows from the width, got "
+                f"feed_forward_width = {self.feed_forward_width}. Leave one of them out."
+            )
 
     @property
     def width(self) -> int:
@@ -61,6 +69,11 @@ class LlamaConfig(ModelConfig):
     def hidden(self) -> int:
         """The feed-forward width F, given or derived."""
         return self.feed_forward_width if self.feed_forward_width is not None else 8 * self.width // 3
+
+    @property
+    def matrix_lr_factor(self) -> float:
+        """The factor of muP; see `ModelConfig`."""
+        return mup_factor(width=self.width, base_width=self.mup_base_width)
 
     def size(self) -> ModelSize:
         """Return P, D and the shape, norm gains counted."""
@@ -82,6 +95,14 @@ class LlamaConfig(ModelConfig):
             attention=lambda: Attention(heads=self.heads, head_dim=self.head_dim, norm=None),
             feed_forward=lambda: SwiGLU(width=self.width, hidden=self.hidden),
             is_tied=True,
+            logit_factor=self.matrix_lr_factor,
         )
-        constant_std_init(model, std=0.02, residual_outputs=model.residual_outputs(), num_layers=self.depth, seed=seed)
+        constant_std_init(
+            model,
+            std=0.02,
+            residual_outputs=model.residual_outputs(),
+            num_layers=self.depth,
+            seed=seed,
+            mup_factor=self.matrix_lr_factor,
+        )
         return model

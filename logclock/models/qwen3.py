@@ -1,10 +1,10 @@
 """What is the Qwen3-like model of the log-time schedules paper?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from logclock.models.base import ModelConfig
 from logclock.models.decoder import Decoder, check_decoder, empty_decoder
-from logclock.models.init import scaled_gpt_init
+from logclock.models.init import mup_factor, scaled_gpt_init
 from logclock.models.layers import GatedAttention, SwiGLU, rms_norm
 from logclock.models.sizes import ModelSize
 
@@ -27,6 +27,8 @@ class Qwen3Config(ModelConfig):
         num_layers: L, if it is not to follow from `heads`.
         vocab_size: Rows of the embedding and of the untied head. The default is GPT-2's 50,257, padded.
         rope_theta: Base of the rotary wavelengths.
+        mup_base_width: Width of the model whose learning rate is to fit: initial weights and the learning rate of
+            matrices then follow muP. None is the standard parametrization, and so is a width equal to it.
 
     Examples:
         >>> Qwen3Config(heads=6).size().total_params
@@ -44,6 +46,7 @@ class Qwen3Config(ModelConfig):
     num_layers: int | None = None
     vocab_size: int = 50304
     rope_theta: float = 10000.0
+    mup_base_width: int | None = field(default=None, metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         check_decoder(self)
@@ -57,6 +60,11 @@ class Qwen3Config(ModelConfig):
     def depth(self) -> int:
         """The number of layers L, given or derived."""
         return self.num_layers if self.num_layers is not None else 2 * self.heads
+
+    @property
+    def matrix_lr_factor(self) -> float:
+        """The factor of muP; see `ModelConfig`."""
+        return mup_factor(width=self.width, base_width=self.mup_base_width)
 
     def size(self) -> ModelSize:
         """Return P, D and the shape, norm gains counted."""
@@ -78,5 +86,12 @@ class Qwen3Config(ModelConfig):
             attention=lambda: GatedAttention(heads=self.heads, head_dim=self.head_dim, norm=rms_norm),
             feed_forward=lambda: SwiGLU(width=self.width, hidden=3 * self.width),
         )
-        scaled_gpt_init(model, residual_outputs=model.residual_outputs(), num_layers=self.depth, seed=seed)
+        scaled_gpt_init(
+            model,
+            residual_outputs=model.residual_outputs(),
+            num_layers=self.depth,
+            seed=seed,
+            head=model.head,
+            mup_factor=self.matrix_lr_factor,
+        )
         return model

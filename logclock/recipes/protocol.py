@@ -46,7 +46,7 @@ def plain_decay(total_steps: int) -> Constant:
 
 def log_time_decay_of(total_steps: int) -> InverseTime:
     """Return omega / (T / 10 + t), the launcher's default."""
-    return log_time_decay(OMEGA, offset=max(total_steps // 10, 1))
+    return log_time_decay(OMEGA, total_steps=total_steps)
 
 
 def matched_decay_of(total_steps: int) -> Constant:

@@ -8,7 +8,7 @@ from logclock.schedules.momentum import InverseTime
 __all__ = ["constant_decay", "log_time_decay", "matched_decay"]
 
 
-def log_time_decay(omega: float = 4.0, *, offset: float) -> InverseTime:
+def log_time_decay(omega: float = 4.0, *, offset: float | None = None, total_steps: float | None = None) -> InverseTime:
     """Return the log-time weight decay lambda(t) = omega / (offset + t).
 
     The study ran offset = T / 10 for T planned updates; its text writes omega / t, which is offset near 0 and removes
@@ -19,9 +19,22 @@ def log_time_decay(omega: float = 4.0, *, offset: float) -> InverseTime:
     Args:
         omega: Dimensionless strength.
         offset: Updates added to t, >= 1; the decay starts at omega / offset.
+        total_steps: Planned updates T, instead of `offset`: it is then T / 10 in whole updates, and at least 1.
+
+    Raises:
+        TypeError: Not exactly one of `offset` and `total_steps` is given.
 
     References: Ferbach et al. 2026, arXiv:2602.05298, released launcher.
     """
+    if (offset is None) == (total_steps is None):
+        given = "neither" if offset is None else f"offset={offset!r} and total_steps={total_steps!r}"
+        raise TypeError(
+            f"log_time_decay takes either offset or total_steps, got {given}. total_steps=T means offset=T // 10."
+        )
+    if total_steps is not None:
+        check(total_steps >= 1, "total_steps", "be >= 1", total_steps)
+        offset = max(total_steps // 10, 1)
+    assert offset is not None
     check(offset >= 1, "offset", "be >= 1 update", offset, advice="The study used T / 10.")
     return InverseTime(scale=omega, offset=offset)
 

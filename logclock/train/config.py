@@ -184,6 +184,15 @@ class RunConfig:
             rest,
             advice="Set one, e.g. --set rest_optimizer.name=adamw rest_optimizer.lr=1e-3.",
         )
+        is_plain = self.model.matrix_lr_factor == 1 or (rest is None and not self.optimizers.hidden.matrices_only)
+        check(
+            is_plain,
+            "rest_optimizer",
+            "be None under muP",
+            rest,
+            advice="model.mup_base_width scales one learning rate by the width, as Adam and its kin need it; an "
+            "optimizer of hidden matrices has a rule of its own.",
+        )
         check(self.total_steps >= 1, "total_steps", "be >= 1", self.total_steps)
         check(
             self.total_steps < MAX_STEP,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -215,7 +216,10 @@ def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
     """Return the optimizer of a run: one algorithm for everything, or one for hidden matrices and one for the rest."""
     hidden, rest = config.optimizers.hidden, config.optimizers.rest
     if rest is None:
-        groups = param_groups(model)
+        # The decayed group is that of linear maps, whose inputs grow with the width; embeddings and gains keep lr.
+        factor = config.model.matrix_lr_factor
+        settings: dict[str, Any] = {} if factor == 1 else {"lr": factor * hidden.lr}
+        groups = param_groups(model, **settings)
         is_open = hidden.cuts_heads and getattr(hidden, "row_blocks", None) is None
         return from_spec(hidden, by_heads(model, groups) if is_open else groups, backend=config.backend)
     return from_spec(rest, matrix_param_groups(model, matrices=group_of(hidden), rest={}), backend=config.backend)

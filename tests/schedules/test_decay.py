@@ -28,6 +28,17 @@ def test_log_time_decay_is_the_launchers_form():
         assert decay(t) == pytest.approx((4.0 / 1395) / (1 + t / 1395), rel=1e-15)
 
 
+@pytest.mark.parametrize(("total_steps", "offset"), [(100_000, 10_000), (13_959, 1395), (9, 1)])
+def test_total_steps_stand_for_the_launchers_offset(total_steps, offset):
+    assert log_time_decay(4.0, total_steps=total_steps) == InverseTime(scale=4.0, offset=offset)
+
+
+@pytest.mark.parametrize("given", [{}, {"offset": 10, "total_steps": 100}])
+def test_log_time_decay_takes_an_offset_or_total_steps(given):
+    with pytest.raises(TypeError, match=r"either offset or total_steps, got (neither|offset=10 and total_steps=100)"):
+        log_time_decay(4.0, **given)
+
+
 def test_constant_decay_is_omega_over_total_steps():
     assert constant_decay(4.0, total_steps=16_000) == Constant(value=0.00025)
 
@@ -50,6 +61,7 @@ def test_total_shrinkage_of_the_study(decay, total_steps, expected, digits):
     ("build", "message"),
     [
         (lambda: log_time_decay(4.0, offset=0.5), r"offset must be >= 1 update, got 0\.5\. The study used T / 10\."),
+        (lambda: log_time_decay(4.0, total_steps=0), "total_steps must be >= 1, got 0"),
         (lambda: log_time_decay(-4.0, offset=10), r"scale must be >= 0, got -4\.0"),
         (lambda: constant_decay(4.0, total_steps=0), "total_steps must be >= 1, got 0"),
         (

@@ -19,10 +19,7 @@ BASELINES = (
             "components": measured(1e-2, COMPONENTS_LOG),
             "horizon": measured(3e-2, HORIZON_LOG),
         },
-        lr_rules=fits(
-            adana_paper={None: (12.8, 1.67e4, -0.515)},
-            qwen3_paper={None: (2.16e4, 7.20e4, -0.873)},
-        ),
+        lr_rules=fits("adamw"),
     ),
     Variant(
         name="adamw-tuned",
@@ -36,7 +33,7 @@ BASELINES = (
         question="AdamW with log-time weight decay: how much of ADANA's gain is the decay alone?",
         setup=lambda lr, steps, kappa: adamw(lr, steps, weight_decay=log_time_decay_of(steps), decay_order="after"),
         peak_lr=as_adamw(),
-        lr_rules=fits(adana_paper={None: (65.7, 9.83e3, -0.608)}),
+        lr_rules=fits("adamw-log-time-decay"),
     ),
     Variant(
         name="adamw-strong-decay",

@@ -28,12 +28,6 @@ from logclock.rules.apply import Hyperball
 from logclock.schedules import DebiasedEma, PowerGrowth, log_time_ema
 from logclock.sweep.search import Axis
 
-STAR_FITS: dict[float | None, tuple[float, float, float]] = {
-    0.75: (41.0, 3.03e4, -0.661),
-    0.85: (223.0, 2.40e6, -0.724),
-}
-
-
 SLOW_AXES = (DECAY_AXIS, memory_axis("ema_slow", "x0.5", "x2"), Axis(path="optimizer.gain", values=("x0.5", "x2")))
 """Of log-time AdEMAMix, whose gain holds its kappa."""
 
@@ -43,7 +37,7 @@ LOG_TIME = (
         question="Log-time AdEMAMix with AdamW's decay: is a second, growing memory all that ADANA needs?",
         setup=ademamix,
         peak_lr={"demo": guess(4.5e-3, "between AdamW's and ADANA's")},
-        lr_rules=fits(adana_paper={0.75: (4.51, 6.71e3, -0.503)}),
+        lr_rules=fits("ademamix"),
         kappa=KAPPA_ADEMAMIX,
         axes=SLOW_AXES,
     ),
@@ -52,7 +46,7 @@ LOG_TIME = (
         question="Log-time AdEMAMix with log-time weight decay: does ADANA's closest rival in the paper catch up?",
         setup=lambda lr, steps, kappa: ademamix(lr, steps, kappa, weight_decay=log_time_decay_of(steps)),
         peak_lr={"demo": measured(2e-3, SMALL_SWEEP), "horizon": measured(2e-2, HORIZON_LOG)},
-        lr_rules=fits(adana_paper={0.75: (7.28, 8.43e3, -0.525)}),
+        lr_rules=fits("ademamix-log-time-decay"),
         kappa=KAPPA_ADEMAMIX,
         axes=SLOW_AXES,
     ),
@@ -89,15 +83,7 @@ LOG_TIME = (
             "horizon": measured(1e-2, HORIZON_LOG),
             "stability": measured(5e-3, STABILITY_LOG),
         },
-        lr_rules=fits(
-            adana_paper={
-                0.75: (12.7, 9.55e3, -0.624),
-                0.80: (17.6, 3.66e4, -0.624),
-                0.85: (22.5, 1.22e5, -0.618),
-                0.90: (68.9, 2.95e4, -0.667),
-            },
-            qwen3_paper={0.85: (3.17, 3.99e4, -0.553)},
-        ),
+        lr_rules=fits("adana"),
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),
@@ -176,10 +162,7 @@ LOG_TIME = (
             lr=lr, kappa=kappa, delta=DELTA, clip_snr=2.0, weight_decay=log_time_decay_of(steps)
         ),
         peak_lr=as_adana(),
-        lr_rules=fits(
-            adana_paper={0.75: (56.0, 5.71e3, -0.708), 0.85: (23.0, 1.46e4, -0.627)},
-            qwen3_paper={0.85: (1.20, 3.44e4, -0.501)},
-        ),
+        lr_rules=fits("dana-mk4"),
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),
@@ -190,7 +173,7 @@ LOG_TIME = (
             lr=lr, kappa=kappa, delta=DELTA, weight_decay=log_time_decay_of(steps)
         ),
         peak_lr={"demo": guess(4e-3, "Dana-Star-MK4's")},
-        lr_rules=fits(adana_paper=STAR_FITS),
+        lr_rules=fits("dana-star"),
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),
@@ -199,7 +182,7 @@ LOG_TIME = (
         question="Dana-Star-MK4: do a time per coordinate and the launcher's clip of 2 help together?",
         setup=dana_star_mk4,
         peak_lr={"demo": measured(4e-3, DEMO_LOG)},
-        lr_rules=fits(adana_paper=STAR_FITS, qwen3_paper={0.85: (93.9, 1.71e4, -0.701)}),
+        lr_rules=fits("dana-star-mk4"),
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
     ),

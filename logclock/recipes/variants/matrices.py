@@ -17,7 +17,7 @@ MATRICES = (
             "horizon": measured(3e-2, HORIZON_LOG),
             "warmup": measured(3e-2, WARMUP_LOG),
         },
-        lr_rules=fits(adana_paper={None: (2.19, 5.64e4, -0.417)}),
+        lr_rules=fits("muon"),
         axes=(DECAY_AXIS, memory_axis("ema1", "x0.5", "x2"), TABLES_AXIS),
     ),
     Variant(

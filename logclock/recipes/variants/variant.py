@@ -8,6 +8,7 @@ from logclock.analysis import LrRule
 from logclock.config.registry import suggestion
 from logclock.recipes.protocol import KAPPA
 from logclock.rules import Spec
+from logclock.suggestions.adana_fits import ENOKI, QWEN3
 from logclock.sweep.search import Axis, Trial, configure
 from logclock.train.config import Optimizers, RunConfig
 
@@ -211,12 +212,10 @@ def as_adana(value: float = 2.5e-3) -> Mapping[str, Rate]:
     return {"demo": guess(value, "ADANA's")}
 
 
-def fits(**by_recipe: Mapping[float | None, tuple[float, float, float]]) -> dict[str, dict[float | None, LrRule]]:
-    """Return the ADANA paper's fits (a, b, d) at batches of 32 x 2048 tokens as rules."""
-    return {
-        recipe: {kappa: LrRule(a=a, b=b, d=d) for kappa, (a, b, d) in rules.items()}
-        for recipe, rules in by_recipe.items()
-    }
+def fits(name: str) -> Mapping[str, Mapping[float | None, LrRule]]:
+    """Return the ADANA paper's rules for an optimizer at batches of 32 x 2048 tokens, by the recipe of its runs."""
+    tables = {"adana_paper": ENOKI, "qwen3_paper": QWEN3}
+    return {recipe: table[name] for recipe, table in tables.items() if name in table}
 
 
 VARIANTS: dict[str, Variant] = {}
