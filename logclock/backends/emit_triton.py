@@ -32,7 +32,7 @@ OPERATIONS = IN_CPP | {
     "div": "quotient({0}, {1})",
     "add_scaled_quotient": "{0} + quotient({s} * {1}, {2})",
     "div_scalar": "quotient({0}, {s})",
-    "scalar_div": "quotient(tl.full([BLOCK], {s}, {F}), {0})",
+    "scalar_div": "quotient({s}, {0})",
     "greater": "number({0} > {1}, {0})",
     "greater_equal": "number({0} >= {1}, {0})",
     "greater_scalar": "number({0} > {s}, {0})",
@@ -40,9 +40,8 @@ OPERATIONS = IN_CPP | {
     "less_scalar": "number({0} < {s}, {0})",
     "less_equal_scalar": "number({0} <= {s}, {0})",
     "where": "tl.where({0} != 0.0, {1}, {2})",
-    "fill": "tl.full([BLOCK], {s}, {F})",
 }
-"""As of `emit`, whose functions have the same names here; {F} is the type of the arithmetic."""
+"""As of `emit`, whose functions have the same names here; scalars are blocks of equal elements, in the arithmetic's type."""
 
 SCALAR_OPERATIONS = IN_CPP_SCALARS | {
     "sign": "tl.where({0} != {0}, {0}, sign({0}))",
@@ -105,13 +104,14 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
     rounded = [slot for slot in stored if program.operands[slot] in signature.stochastic]
     expressions = _expressions(program, signature)
     compute = TYPES[signature.compute]
+    blocks: dict[str, str] = {}
 
     def block(first: str, mask: str) -> list[str]:
         return [
             f"element = {first} + tl.arange(0, BLOCK)",
             *([f"is_here = {mask}"] if mask else []),
             *(line for slot in loaded for line in _load(slot, program, signature, is_masked=bool(mask))),
-            *(_line(step, expressions, sums, compute, is_masked=bool(mask)) for step in code),
+            *(_line(step, blocks, expressions, sums, is_masked=bool(mask)) for step in code),
             *(_listed(is_masked=bool(mask)) if rounded else []),
             *(_store(slot, signature, is_rounded=slot in rounded, is_masked=bool(mask)) for slot in stored),
         ]
@@ -131,6 +131,7 @@ def _segment(program: Program, signature: Signature, index: int) -> str:
         *([f"inverse = (1.0 / tl.load(scale).to(tl.float64)).to({compute})"] if _unscales(program, loaded) else []),
         *_keys(program, rounded),
         *expressions.lines,
+        *(f"{name} = tl.full([BLOCK], {value}.to({compute}), {compute})" for value, name in blocks.items()),
         *(f"r{k} = tl.zeros([BLOCK], tl.float64)" for k in range(len(sums))),
         "full = start + (stop - start) // BLOCK * BLOCK",
         "for first in range(start, full, BLOCK):",
@@ -218,15 +219,16 @@ def _store(slot: int, signature: Signature, *, is_rounded: bool, is_masked: bool
 
 
 def _line(
-    step: Instruction | Reduction, expressions: Expressions, sums: list[str], compute: str, *, is_masked: bool
+    step: Instruction | Reduction, blocks: dict[str, str], expressions: Expressions, sums: list[str], *, is_masked: bool
 ) -> str:
+    """Return an instruction; its scalar becomes one of the blocks."""
     if isinstance(step, Reduction):
         value = template(step.kind, REDUCTIONS).format(f"s{step.input}")
         value = f"tl.where(is_here, {value}, 0.0)" if is_masked else value
         return f"r{sums.index(step.name)} += {value}"
-    scalar = "" if step.scalar is None else f"{expressions.of(step.scalar)}.to({compute})"
+    scalar = "" if step.scalar is None else blocks.setdefault(expressions.of(step.scalar), f"f{len(blocks)}")
     inputs = (f"s{slot}" for slot in step.inputs)
-    return f"s{step.output} = {template(step.op, OPERATIONS).format(*inputs, s=scalar, F=compute)}"
+    return f"s{step.output} = {template(step.op, OPERATIONS).format(*inputs, s=scalar)}"
 
 
 def _expressions(program: Program, signature: Signature) -> Expressions:
