@@ -12,6 +12,7 @@ from logclock.backends.storage import element_numbers
 
 __all__ = ["Columns", "by_dtypes"]
 
+
 @dataclasses.dataclass(frozen=True)
 class Columns:
     """The operands and number states of a program, a column of one tensor for each parameter each.

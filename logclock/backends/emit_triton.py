@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from logclock.backends.emit import OPERATIONS as IN_CPP
+from logclock.backends.emit import SCALAR_OPERATIONS as IN_CPP_SCALARS
 from logclock.backends.emit import (
     Expressions,
     Language,
@@ -15,8 +17,6 @@ from logclock.backends.emit import (
     touched,
     with_positive_logarithms,
 )
-from logclock.backends.emit import OPERATIONS as IN_CPP
-from logclock.backends.emit import SCALAR_OPERATIONS as IN_CPP_SCALARS
 from logclock.backends.program import NUMEL, Instruction, Program, Reduction
 
 __all__ = ["CLOCK", "OPERATIONS", "SCALAR_OPERATIONS", "reduction_names", "source_of"]

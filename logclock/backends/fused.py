@@ -1,4 +1,4 @@
-"""The compiled backend for CPUs: every segment of a program is one loop over the elements of all tensors, in C++."""
+"""The compiled backend: on CPUs every segment of a program is one loop over all tensors, in C++; on CUDA see `gpu`."""
 
 import array
 import concurrent.futures
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from logclock.backends import native
+from logclock.backends import gpu, native
 from logclock.backends.columns import Columns, by_dtypes
 from logclock.backends.emit import Signature, number_names, shared_names, source_of
 from logclock.backends.operands import compute_dtype, sums_over_shards
@@ -30,9 +30,7 @@ SMALLEST_SHARE = 32 * 1024
 
 def unavailable_reason(device: torch.device) -> str | None:
     """Return why this backend cannot run on a device, with what to do; None if it can. Cheap after the first call."""
-    if device.type != "cpu":
-        return f"backend 'fused' runs on CPUs, not on {device}. Use backend='foreach'."
-    return native.unavailable_reason()
+    return native.unavailable_reason() if device.type == "cpu" else gpu.unavailable_reason(device)
 
 
 def run(
@@ -48,12 +46,13 @@ def run(
     """Update parameters and states in place, as `loop.run` does but for rounding; arguments as of `parts.run_parts`.
 
     Raises:
-        RuntimeError: There is no C++ compiler, or the tensors are not on a CPU.
+        RuntimeError: What compiles is missing, a C++ compiler or Triton, or the tensors are on another device.
     """
     if not params:
         return
     if params[0].device.type != "cpu":
-        raise RuntimeError(unavailable_reason(params[0].device))
+        gpu.run(rule, params, grads, states, scalars, maximize=maximize, rounding=rounding)
+        return
     if compute_dtype(params[0]) not in (torch.float32, torch.float64):
         raise RuntimeError(
             f"backend 'fused' computes in float32 and float64, got parameters of {params[0].dtype}. Use backend='loop'."

@@ -153,8 +153,8 @@ def exponential(x):
     p = multiply_add(z, multiply_add(z, multiply_add(z, 0.0013820965541526675, p23), p01), r)
     exponent = k.to(tl.int32)
     half = exponent >> 1
-    low = as_float32(((half + 127) << 23))
-    high = as_float32(((exponent - half + 127) << 23))
+    low = as_float32((half + 127) << 23)
+    high = as_float32((exponent - half + 127) << 23)
     return multiply_add(p, low, low) * high
 
 

@@ -51,6 +51,7 @@ class ADANA(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdEMAMix(ScheduledOptimizer):
@@ -79,6 +80,7 @@ class AdEMAMix(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdamW(ScheduledOptimizer):
@@ -104,6 +106,7 @@ class AdamW(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Dana(ScheduledOptimizer):
@@ -131,6 +134,7 @@ class Dana(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DanaMK4(ScheduledOptimizer):
@@ -160,6 +164,7 @@ class DanaMK4(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DanaStar(ScheduledOptimizer):
@@ -187,6 +192,7 @@ class DanaStar(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DanaStarMK4(ScheduledOptimizer):
@@ -215,6 +221,7 @@ class DanaStarMK4(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class LaProp(ScheduledOptimizer):
@@ -240,6 +247,7 @@ class LaProp(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Lion(ScheduledOptimizer):
@@ -263,6 +271,7 @@ class Lion(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Muon(ScheduledOptimizer):
@@ -289,6 +298,7 @@ class Muon(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class NAdamW(ScheduledOptimizer):
@@ -314,6 +324,7 @@ class NAdamW(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class NormSGD(ScheduledOptimizer):
@@ -337,6 +348,7 @@ class NormSGD(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SGD(ScheduledOptimizer):
@@ -359,6 +371,7 @@ class SGD(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SOAP(ScheduledOptimizer):
@@ -386,6 +399,7 @@ class SOAP(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Signum(ScheduledOptimizer):
@@ -408,4 +422,5 @@ class Signum(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
