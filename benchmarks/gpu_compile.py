@@ -105,7 +105,7 @@ def resources(kernel):
     per_warp = -(-used["REG"] * 32 // 256) * 256  # registers are handed out in lots of 256
     return {
         "registers": used["REG"],
-        "spilled_bytes": used["STACK"] + used["LOCAL"],
+        "stack_bytes": used["STACK"] + used["LOCAL"],
         "threads": min(MOST_THREADS, REGISTERS // per_warp * 32),
         "widest_load_bits": max(int(count or 1) * int(bits) for count, bits in widths),
     }
@@ -139,7 +139,7 @@ def main():
         result["kernels"].append(row)
         print(
             f"{row['optimizer']:14s} {row['formats']:28s} {row['architecture']} {row['kernel']:10s} "
-            f"{row['registers']:4d} registers {row['spilled_bytes']:4d} bytes spilled {row['threads']:5d} threads "
+            f"{row['registers']:4d} registers {row['stack_bytes']:4d} bytes of stack {row['threads']:5d} threads "
             f"{row['widest_load_bits']:4d} bits",
             flush=True,
         )

@@ -29,6 +29,7 @@ MOVED_AS = TYPES | {torch.bfloat16: "tl.uint16"}
 """What a pointer to a dtype points at."""
 
 OPERATIONS = IN_CPP | {
+    "neg": "negative({0})",
     "div": "quotient({0}, {1})",
     "add_scaled_quotient": "{0} + quotient({s} * {1}, {2})",
     "div_scalar": "quotient({0}, {s})",
@@ -41,9 +42,10 @@ OPERATIONS = IN_CPP | {
     "less_equal_scalar": "number({0} <= {s}, {0})",
     "where": "tl.where({0} != 0.0, {1}, {2})",
 }
-"""As of `emit`, whose functions have the same names here; scalars are blocks of equal elements, in the arithmetic's type."""
+"""As of `emit`, whose functions have the same names here; a scalar is a block of equal elements."""
 
 SCALAR_OPERATIONS = IN_CPP_SCALARS | {
+    "neg": "negative({0})",
     "sign": "tl.where({0} != {0}, {0}, sign({0}))",
     "greater": "number({0} > {1}, {0})",
     "greater_equal": "number({0} >= {1}, {0})",
@@ -199,7 +201,7 @@ def _load(slot: int, program: Program, signature: Signature, *, is_masked: bool)
     lines = [f"s{slot} = {_read(value, signature.operands[slot])}.to({compute})"]
     if name == "grad":
         lines += ["if HAS_SCALE:", f"    s{slot} = s{slot} * inverse"]
-    return [*lines, f"s{slot} = -s{slot}"] if name in signature.negated else lines
+    return [*lines, f"s{slot} = negative(s{slot})"] if name in signature.negated else lines
 
 
 def _read(value: str, dtype: torch.dtype) -> str:

@@ -94,6 +94,11 @@ def root(x):
 
 
 @triton.jit
+def negative(x):
+    return x * -1.0  # -x is 0 - x for Triton, which gives the wrong zero
+
+
+@triton.jit
 def number(holds, like):
     return tl.where(holds, 1.0, 0.0).to(like.dtype)
 
