@@ -93,6 +93,7 @@ class Replays:
         values[0, 0] = wanted[0]
         table.rows.copy_(values)
         table.made_from, table.left, table.filled = (spec, lr, len(counters)), num_steps, num_steps
+        table.is_prepared = False
 
     def _larger(self, index: int, device: torch.device, old: _Table | None, count: int, num_scalars: int) -> _Table:
         if old is not None and old.is_captured:
