@@ -337,7 +337,12 @@ def _row(values: Sequence[Any], device: torch.device) -> torch.Tensor:
     """Return numbers, some of which may be on the device already, as one row of a table."""
     if not any(isinstance(value, torch.Tensor) and value.device.type != "cpu" for value in values):
         return _new([float(value) for value in values], torch.float64, device)
-    parts = [torch.as_tensor(value, dtype=torch.float64, device=device).reshape(()) for value in values]
+    parts = [
+        value.to(device, torch.float64).reshape(())
+        if isinstance(value, torch.Tensor)
+        else torch.full((), value, dtype=torch.float64, device=device)  # torch.tensor would wait for its transfer
+        for value in values
+    ]
     return torch.stack(parts)
 
 
