@@ -62,8 +62,9 @@ class ScheduledOptimizer(Optimizer):
         peak_lr: Peak learning rate, by which independent weight decay is scaled; `lr` if None. Give it when the
             optimizer is built with a learning rate other than the peak.
         backend: `auto` (`loop` on a CPU, `foreach` for matrices and elsewhere), `loop`, `foreach`, or `fused`, the
-            fastest on CPUs, which builds each program with the machine's C++ compiler once and rounds otherwise than
-            the others. It belongs to the process and not to the run: a checkpoint does not change it.
+            fastest on CPUs, which builds each program once, with the machine's C++ compiler or, for CUDA, with Triton,
+            and rounds otherwise than the others. It belongs to the process and not to the run: a checkpoint does not
+            change it.
         maximize: Whether to ascend; gradients are not written.
         state_dtype: Storage format of the states, or a dict of formats by state; None: float32, or float64 for float64
             parameters. An average refuses a format that could not follow its target; `bfloat16_stochastic` rounds up
