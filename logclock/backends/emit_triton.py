@@ -19,7 +19,7 @@ from logclock.backends.emit import (
 )
 from logclock.backends.program import NUMEL, Instruction, Program, Reduction
 
-__all__ = ["CLOCK", "OPERATIONS", "SCALAR_OPERATIONS", "reduction_names", "source_of"]
+__all__ = ["ADDRESSES", "CLOCK", "OPERATIONS", "SCALAR_OPERATIONS", "reduction_names", "source_of"]
 
 PRELUDE = Path(__file__).with_name("prelude_triton.py")
 
@@ -58,6 +58,9 @@ REDUCTIONS = {"total": "{0}.to(tl.float64)", "total_square": "{0}.to(tl.float64)
 CLOCK = 0
 """Of a table's columns: the update count. The others are `shared_names`."""
 
+ADDRESSES = 64
+"""That one launch of `place` writes: half a kilobyte of the four that a launch may carry."""
+
 ARGUMENTS = """\
     pointers, pieces, sizes, counts, totals, sums, table, keys, scale, found_inf, missed, num_tensors, num_rows,
     ALIGNED: tl.constexpr, HAS_CLOCK: tl.constexpr, LISTED: tl.constexpr, HAS_SCALE: tl.constexpr,
@@ -91,7 +94,7 @@ def source_of(program: Program, signature: Signature) -> str:
         NotImplementedError: The program has an operation that nobody has written for Triton.
     """
     segments = [_segment(program, signature, index) for index in range(len(program.segments))]
-    return "\n\n".join([PRELUDE.read_text(), "# ---- the program", *segments, _finish(program, signature)])
+    return "\n\n".join([PRELUDE.read_text(), "# ---- the program", *segments, _finish(program, signature), _place()])
 
 
 def _kernel(name: str, body: Iterable[str]) -> str:
@@ -269,3 +272,11 @@ def _finish(program: Program, signature: Signature) -> str:
         body.append(f"tl.store({pointer}, {_written(value, dtype)}, mask=happens)")
     body += ["if HAS_CLOCK:", "    tl.store(clock, tl.load(clock) + 1.0, mask=happens)"]
     return _kernel("finish", body)
+
+
+def _place() -> str:
+    """Return the kernel that writes addresses into a table: as arguments they belong to the launch, and to a graph."""
+    names = [f"a{k}" for k in range(ADDRESSES)]
+    quoted = ", ".join(f'"{name}"' for name in ("start", *names))
+    stores = "\n".join(f"    tl.store(target + start + {k}, {name})" for k, name in enumerate(names))
+    return f"@triton.jit(do_not_specialize=[{quoted}])\ndef place(target, start, {', '.join(names)}):\n{stores}\n"

@@ -12,7 +12,7 @@ import torch
 from logclock.backends import emit_triton, triton_module
 from logclock.backends.columns import Columns, by_dtypes
 from logclock.backends.emit import Signature, shared_names
-from logclock.backends.emit_triton import reduction_names
+from logclock.backends.emit_triton import ADDRESSES, reduction_names
 from logclock.backends.operands import compute_dtype, sums_over_shards
 from logclock.backends.parts import run_parts
 from logclock.backends.program import Program
@@ -29,9 +29,6 @@ BLOCK = 512
 
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 """Of every launch. Products and sums are fused where the vocabulary says so and nowhere else."""
-
-ADDRESSES = 16
-"""That one launch of `place` writes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +52,12 @@ class DeviceClock:
     grad_scale: torch.Tensor | None
     found_inf: torch.Tensor | None
     kept: list[Any]
+
+
+NOT_WARM = (
+    "a step that goes into a CUDA graph needs kernels and tables on the device that no step before it has made. Make a "
+    "step of the same kind before the capture: the same gradients, and a gradient scaler if there will be one."
+)
 
 
 def unavailable_reason(device: torch.device) -> str | None:
@@ -152,12 +155,23 @@ def _run_program(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Kernel:
-    """The module of a program for one signature; the program is held, because kernels are found by its identity."""
+    """The module of a program for one signature; the program is held, because kernels are found by its identity.
+
+    Args:
+        program: The program.
+        module: With its kernels.
+        shared: Names of the scalars that all tensors share.
+        reductions: Names of the sums over tensors.
+        launched: What has been compiled and loaded, which cannot be done inside of a capture.
+        known: The latest table of addresses by its length.
+    """
 
     program: Program
     module: ModuleType
     shared: tuple[str, ...]
     reductions: tuple[str, ...]
+    launched: set[Any] = dataclasses.field(default_factory=set)
+    known: dict[int, tuple[tuple[int, ...], torch.Tensor]] = dataclasses.field(default_factory=dict)
 
 
 _kernels: dict[tuple[Any, ...], _Kernel] = {}
@@ -203,12 +217,11 @@ class _Launch:
         if clock is None:
             t = 0.0 if rounding is None else float(rounding.step)
             self.table = _row([t, *(scalars[name] for name in kernel.shared)], device)
-            pointers = _uploaded(tuple(addresses), torch.int64, device)
         else:
-            self.table, pointers = clock.table, _placed(kernel.module, addresses, device)
+            self.table = clock.table
+        self.pointers = self._addresses(tuple(addresses))
         keys = (0,) if rounding is None else (rounding.seed, *(rounding.params[i] for i in members))
         self.keys = _uploaded(tuple(map(_as_int64, keys)), torch.int64, device)
-        self.pointers = pointers
         self.constants = {
             "ALIGNED": all(address % 16 == 0 for address in operands),
             "HAS_CLOCK": clock is not None,
@@ -221,6 +234,26 @@ class _Launch:
         self.held = [groups, listed]  # while their addresses are in use
         if clock is not None and is_capturing():
             clock.kept.append((self.layout, self.keys, self.pointers, self.table, self.held, clock.counters))
+
+    def _addresses(self, addresses: tuple[int, ...]) -> torch.Tensor:
+        """Return the table of addresses on the device."""
+        if not is_capturing():
+            table = _uploaded(addresses, torch.int64, self.device)
+            if self.clock is not None and "place" not in self.kernel.launched:
+                _placed(self.kernel.module, table, addresses, frozenset({0}))  # compiles it
+                self.kernel.launched.add("place")
+            self.kernel.known[len(addresses)] = (addresses, table)
+            return table
+        known = self.kernel.known.get(len(addresses))
+        if known is None:
+            raise RuntimeError(NOT_WARM)
+        before, table = known
+        changed = frozenset(k for k, address in enumerate(addresses) if address != before[k])
+        if not changed:
+            return table
+        assert self.clock is not None
+        self.clock.kept.append(table)  # a graph copies from it at every replay
+        return _placed(self.kernel.module, table, addresses, changed)
 
     def run(self, index: int) -> None:
         """Run a segment over all pieces and add up its sums."""
@@ -250,6 +283,10 @@ class _Launch:
             self._launch("finish", self.count, self.totals)
 
     def _launch(self, name: str, num_programs: int, sums: torch.Tensor) -> None:
+        kind = (name, *self.constants.values())
+        if is_capturing() and kind not in self.kernel.launched:
+            raise RuntimeError(NOT_WARM)
+        self.kernel.launched.add(kind)
         clock, nothing = self.clock, self.totals  # an argument that is not used must be a tensor all the same
         getattr(self.kernel.module, name)[(num_programs,)](
             self.pointers,
@@ -323,10 +360,7 @@ def _uploaded(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device)
 
 def _new(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     if is_capturing():
-        raise RuntimeError(
-            "a step that goes into a CUDA graph needs tables on the device that no step before it has made. Make a "
-            "step with gradients of the same shapes before the capture (on a side stream, as torch advises)."
-        )
+        raise RuntimeError(NOT_WARM)
     tensor = torch.tensor(values, dtype=dtype)
     if device.type != "cuda":
         return tensor.to(device)
@@ -346,11 +380,14 @@ def _row(values: Sequence[Any], device: torch.device) -> torch.Tensor:
     return torch.stack(parts)
 
 
-def _placed(module: ModuleType, addresses: list[int], device: torch.device) -> torch.Tensor:
-    """Return a table of addresses that the device itself has written, as every replay of a graph does again."""
+def _placed(
+    module: ModuleType, known: torch.Tensor, addresses: tuple[int, ...], changed: frozenset[int]
+) -> torch.Tensor:
+    """Return a table of addresses of which the device itself writes those that changed, as every replay does again."""
     padded = addresses + addresses[-1:] * (-len(addresses) % ADDRESSES)
-    table = torch.empty(len(padded), dtype=torch.int64, device=device)
-    for start in range(0, len(padded), ADDRESSES):
+    table = torch.empty(len(padded), dtype=torch.int64, device=known.device)
+    table[: len(addresses)].copy_(known)
+    for start in sorted({index // ADDRESSES * ADDRESSES for index in changed}):
         module.place[(1,)](table, start, *padded[start : start + ADDRESSES], **OPTIONS)
     return table
 

@@ -215,30 +215,6 @@ def row_of(table, clock, num_rows, NUM_COLUMNS: tl.constexpr):
     return found, is_inside & (tl.load(found) == t)
 
 
-ADDRESSES = [f"a{k}" for k in range(16)]
-
-
-@triton.jit(do_not_specialize=["start", *ADDRESSES])
-def place(target, start, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15):
-    """Write sixteen addresses into a table: as arguments they belong to the launch, which a CUDA graph repeats."""
-    tl.store(target + start + 0, a0)
-    tl.store(target + start + 1, a1)
-    tl.store(target + start + 2, a2)
-    tl.store(target + start + 3, a3)
-    tl.store(target + start + 4, a4)
-    tl.store(target + start + 5, a5)
-    tl.store(target + start + 6, a6)
-    tl.store(target + start + 7, a7)
-    tl.store(target + start + 8, a8)
-    tl.store(target + start + 9, a9)
-    tl.store(target + start + 10, a10)
-    tl.store(target + start + 11, a11)
-    tl.store(target + start + 12, a12)
-    tl.store(target + start + 13, a13)
-    tl.store(target + start + 14, a14)
-    tl.store(target + start + 15, a15)
-
-
 @triton.jit
 def add_up(sums, firsts, totals, num_tensors, column, num_columns, STRIDE: tl.constexpr, at, BLOCK: tl.constexpr):
     """Add the sums over a tensor's pieces, always in the same order, into a column of the totals."""

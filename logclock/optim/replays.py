@@ -91,6 +91,8 @@ class Replays:
             scalars = spec.scalars(t, lr)
             values[t - wanted[0]] = torch.tensor([float(t), *(float(scalars[name]) for name in names)])
         values[0, 0] = wanted[0]
+        self.missed(device)  # whatever is counted must have been there before a capture
+        self._skips(device)
         table.rows.copy_(values)
         table.made_from, table.left, table.filled = (spec, lr, len(counters)), num_steps, num_steps
         table.is_prepared = False
@@ -162,6 +164,12 @@ class Replays:
             self._missed[device] = torch.zeros((), dtype=torch.int32, device=device)
         return self._missed[device]
 
+    def _skips(self, device: torch.device) -> torch.Tensor:
+        """Return the counter of steps that were left out for their gradients."""
+        if device not in self._skipped:
+            self._skipped[device] = torch.zeros((), dtype=torch.int64, device=device)
+        return self._skipped[device]
+
     def raise_for_missed(self) -> None:
         """Raise if updates were left out because the tables had ended; reads the counters on the device.
 
@@ -194,10 +202,7 @@ class Replays:
         if skips and grads:
             found = torch.stack([largest.to(grads[0].device, torch.float32) for largest in _largest(grads)])
             found = (~found.isfinite()).any().float()
-            first = grads[0].device
-            if first not in self._skipped:
-                self._skipped[first] = torch.zeros((), dtype=torch.int64, device=first)
-            self._skipped[first] += found.to(torch.int64)
+            self._skips(found.device).add_(found.to(torch.int64))
         if found_inf is not None:
             theirs = (found_inf.reshape(()) != 0).float()
             found = theirs if found is None else torch.maximum(found, theirs.to(found.device))

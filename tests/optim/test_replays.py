@@ -219,6 +219,41 @@ def test_a_group_with_an_algorithm_of_its_own_has_schedules_of_its_own(monkeypat
     assert_close(written(optimizer, ours), written(reference, theirs))
 
 
+def test_gradients_may_get_new_memory_in_the_capture(monkeypatch):
+    shapes = [(3,)] * 70  # more addresses than one launch writes
+    ours, theirs = make_params(shapes), make_params(shapes)
+    optimizer, reference = ADANA(ours, capturable=True, **SETTINGS), ADANA(theirs, backend="loop", **SETTINGS)
+    run(optimizer, ours, range(1))
+    optimizer.prepare_replays(3)
+    before = [param.grad for param in ours]  # kept, so that their memory is not given away again
+    optimizer.zero_grad(set_to_none=True)
+    fill_grads(ours, 1)
+    graph = Graph()
+    with graph.capture(monkeypatch):
+        optimizer.step()
+    for old in before:
+        old.fill_(math.nan)
+
+    for step in range(1, 4):
+        fill_grads(ours, step)
+        graph.replay()
+    run(reference, theirs, range(4))
+
+    assert [kernel.fn.__name__ for kernel, *_ in graph.launches] == ["place"] * 2 + ["segment_0", "finish"]
+    assert_close(written(optimizer, ours), written(reference, theirs))
+
+
+def test_a_capture_of_another_kind_of_step_than_was_made_before_is_refused(monkeypatch):
+    params = make_params([(6,)])
+    optimizer = ADANA(params, capturable=True, **SETTINGS)
+    run(optimizer, params, range(1))
+    optimizer.prepare_replays(3)
+    optimizer.found_inf = torch.zeros(())
+
+    with Graph().capture(monkeypatch), pytest.raises(RuntimeError, match="Make a step of the same kind before"):
+        optimizer.step()
+
+
 # ---- steps that must change nothing
 
 
