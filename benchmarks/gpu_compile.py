@@ -52,6 +52,11 @@ POINTERS = {
 }
 """Types of the arguments of every kernel; see `emit_triton.ARGUMENTS`."""
 
+ADD_UP = (
+    {"sums": "*fp64", "firsts": "*i32", "totals": "*fp64", "num_tensors": "i32", "column": "i32", "num_columns": "i32"},
+    {"STRIDE": 2, "at": 1, "BLOCK": gpu.BLOCK},
+)
+
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
 
 FORMATS = {
@@ -73,23 +78,27 @@ def signature_of(program, formats):
 
 
 def compiled(program, formats, architecture, *, is_clocked=False):
-    """Return the compiled kernel of each segment, and `finish` where a step would launch it."""
+    """Return the compiled kernels that a step would launch."""
     module = triton_module.module(emit_triton.source_of(program, signature_of(program, formats)))
     names = [f"segment_{index}" for index in range(len(program.segments))]
     names += ["finish"] if program.numbers or is_clocked else []
     constants = {"ALIGNED": True, "HAS_CLOCK": is_clocked, "LISTED": False, "HAS_SCALE": is_clocked}
     constants |= {"HAS_GUARD": is_clocked, "PIECE": gpu.PIECE, "BLOCK": gpu.BLOCK}
-    types = POINTERS | {"num_tensors": "i32", "num_rows": "i32"} | dict.fromkeys(constants, "constexpr")
-    aligned = {(position,): [["tt.divisibility", 16]] for position in range(len(POINTERS))}
+    types = POINTERS | {"num_tensors": "i32", "num_rows": "i32"}
     target = GPUTarget("cuda", architecture, 32)
-    return {
-        name: triton.compile(
-            ASTSource(fn=getattr(module, name), signature=types, constexprs=constants, attrs=aligned),
-            target=target,
-            options=gpu.OPTIONS,
-        )
-        for name in names
-    }
+    made = {name: one_compiled(getattr(module, name), types, constants, target) for name in names}
+    if any(segment.reductions for segment in program.segments):
+        made["add_up"] = one_compiled(module.add_up, *ADD_UP, target)
+    if is_clocked:
+        types = {"target": "*i64", "start": "i32"} | {f"a{k}": "i64" for k in range(emit_triton.ADDRESSES)}
+        made["place"] = one_compiled(module.place, types, {}, target)
+    return made
+
+
+def one_compiled(function, types, constants, target):
+    aligned = {(k,): [["tt.divisibility", 16]] for k, kind in enumerate(types.values()) if kind.startswith("*")}
+    source = ASTSource(function, types | dict.fromkeys(constants, "constexpr"), constexprs=constants, attrs=aligned)
+    return triton.compile(source, target=target, options=gpu.OPTIONS)
 
 
 def resources(kernel):
@@ -107,7 +116,7 @@ def resources(kernel):
         "registers": used["REG"],
         "stack_bytes": used["STACK"] + used["LOCAL"],
         "threads": min(MOST_THREADS, REGISTERS // per_warp * 32),
-        "widest_load_bits": max(int(count or 1) * int(bits) for count, bits in widths),
+        "widest_load_bits": max((int(count or 1) * int(bits) for count, bits in widths), default=0),
     }
 
 

@@ -216,7 +216,9 @@ def row_of(table, clock, num_rows, NUM_COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def add_up(sums, firsts, totals, num_tensors, column, num_columns, STRIDE: tl.constexpr, at, BLOCK: tl.constexpr):
+def add_up(
+    sums, firsts, totals, num_tensors, column, num_columns, STRIDE: tl.constexpr, at: tl.constexpr, BLOCK: tl.constexpr
+):
     """Add the sums over a tensor's pieces, always in the same order, into a column of the totals."""
     tensor = tl.program_id(0)
     first = tl.load(firsts + tensor)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from backends import random_rules
 from backends.operations import (
     ALL,
     COMPOSITIONS,
@@ -25,10 +26,12 @@ from backends.operations import (
     ulps_apart,
     written,
 )
+from backends.random_rules import SCALARS, rules
 from contract.cases import CASES, WEIGHT_DECAY
 from contract.runs import set_grads
+from hypothesis import HealthCheck, given, settings
 
-from logclock.backends import emit_triton, fused, gpu, loop, storage, triton_module
+from logclock.backends import BACKENDS, emit_triton, fused, gpu, loop, storage, triton_module
 from logclock.backends.emit import Signature
 from logclock.backends.program import OPERATIONS, Instruction, Program, Reduction, Segment, trace
 from logclock.backends.scalars import Scalar, constant, named
@@ -263,7 +266,7 @@ def test_all_tensors_of_a_dtype_are_one_launch_a_segment(monkeypatch, data, laun
         gpu._Launch, "_launch", lambda self, name, *rest: (names.append(name), launch(self, name, *rest))
     )
 
-    gpu.run(spec.rule, *moved(operands(spec.rule, SHAPES)), spec.scalars(3))
+    gpu.run(spec.rule, *moved(operands(spec.rule, [(30,), (2, 3)])), spec.scalars(3))
 
     assert names == [f"segment_{k}" for k in range(launches or len(trace(spec.rule).segments))] + (
         ["finish"] if trace(spec.rule).numbers else []
@@ -280,6 +283,21 @@ def test_a_tensor_of_another_size_type_or_device_is_refused():
         gpu.run(spec.rule, [params[0].to(torch.complex64)], grads, states, spec.scalars(1))
     with pytest.raises(RuntimeError, match=r"runs on CPUs and CUDA devices, not on meta\. Use backend='foreach'"):
         gpu.run(spec.rule, [torch.zeros(4, device="meta")], grads, states, spec.scalars(1))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(rules(from_anywhere=True))
+def test_random_rules_give_the_numbers_of_direct_evaluation(tmp_path_factory, rule):
+    tensors = random_rules.operands(rule)
+    expected = rule(*[tensor.clone() for tensor in tensors], **SCALARS)
+    param, grad, *states = moved(tensors)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOGCLOCK_CACHE", str(tmp_path_factory.getbasetemp()))  # nobody asks for these rules again
+        gpu.run(rule, [param], [grad], [[state] for state in states], SCALARS)
+
+    assert torch.equal(grad.cpu(), tensors[1])
+    assert all(torch.equal(x.cpu(), y) for x, y in zip([param, *states], expected, strict=True))
 
 
 # ---- what is missing is said
@@ -512,6 +530,7 @@ def test_kernels_compile_for_two_architectures_with_wide_loads_and_nothing_spill
 
     assert {row["architecture"] for row in kernels} == {"sm_80", "sm_90"}
     for row in kernels:
+        assert row["kernel"] == "segment_0"
         assert row["widest_load_bits"] == 128
         assert row["threads"] >= 512
         assert row["stack_bytes"] == 0
@@ -532,10 +551,7 @@ def test_every_algorithm_and_format_compiles_for_two_architectures(tmp_path):
 @pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if case.is_elementwise))
 def test_equals_the_reference_under_running_schedules(monkeypatch, name):
     case = CASES[name]
-    monkeypatch.setattr(fused, "run", gpu.run)
-    from logclock import backends
-
-    monkeypatch.setitem(backends.BACKENDS, "fused", gpu.run)
+    monkeypatch.setitem(BACKENDS, "fused", gpu.run)
     start = [p.detach().clone() for p in case.params(dtype=torch.float64, determined=True)]
     params = [torch.nn.Parameter(moved(p)) for p in start]
     schedule = Cosine(total_steps=12, warmup_steps=3, warmup_start=0.01, final=0.1)
