@@ -83,14 +83,16 @@ def multiply_add(x, y, z):
 def quotient(x, y):
     if x.dtype == tl.float32:
         return tl.div_rn(x, y)
-    return x / y
+    else:
+        return x / y
 
 
 @triton.jit
 def root(x):
     if x.dtype == tl.float32:
         return tl.sqrt_rn(x)
-    return tl.sqrt(x)
+    else:
+        return tl.sqrt(x)
 
 
 @triton.jit
@@ -139,14 +141,14 @@ def lerp(x, y, weight):
     return multiply_add(tl.where(is_small, weight, weight - 1.0), y - x, tl.where(is_small, x, y))
 
 
+# A function for both types says `else`: what follows a return is compiled too.
+#
 # exp(x) = 2^k e^r with abs(r) <= ln(2) / 2, and ln(x) = e ln(2) + ln(m): the polynomials of prelude.h, because Triton's
 # own exp of a float32 loses a bit more with every doubling of x.
 
 
 @triton.jit
-def exponential(x):
-    if x.dtype == tl.float64:
-        return tl.exp(x)
+def exponential_of_float32(x):
     bounded = tl.where(x > 89.0, 89.0, x)  # NaN passes both
     bounded = tl.where(bounded < -104.0, -104.0, bounded)
     scaled = tl.where(x != x, 0.0, bounded * 1.44269504)
@@ -161,6 +163,14 @@ def exponential(x):
     low = as_float32((half + 127) << 23)
     high = as_float32((exponent - half + 127) << 23)
     return multiply_add(p, low, low) * high
+
+
+@triton.jit
+def exponential(x):
+    if x.dtype == tl.float64:
+        return tl.exp(x)
+    else:
+        return exponential_of_float32(x)
 
 
 @triton.jit
@@ -186,20 +196,27 @@ def logarithm_of_normal(x, e):
 def logarithm_of_positive(x):
     if x.dtype == tl.float64:
         return tl.log(x)
-    is_finite = x < float("inf")
-    return tl.where(is_finite, logarithm_of_normal(tl.where(is_finite, x, 1.0), 0.0), x)
+    else:
+        is_finite = x < float("inf")
+        return tl.where(is_finite, logarithm_of_normal(tl.where(is_finite, x, 1.0), 0.0), x)
 
 
 @triton.jit
-def logarithm(x):
-    if x.dtype == tl.float64:
-        return tl.log(x)
+def logarithm_of_float32(x):
     is_usual = (x > 0.0) & (x < float("inf"))
     is_subnormal = x < 1.1754943508222875e-38
     scaled = tl.where(is_usual, x * tl.where(is_subnormal, 8388608.0, 1.0), 1.0)
     finite = logarithm_of_normal(scaled, tl.where(is_subnormal, -23.0, 0.0))
     special = tl.where(x == 0.0, float("-inf"), tl.where(x < 0.0, float("nan"), x))  # infinity and NaN as they are
     return tl.where(is_usual, finite, special)
+
+
+@triton.jit
+def logarithm(x):
+    if x.dtype == tl.float64:
+        return tl.log(x)
+    else:
+        return logarithm_of_float32(x)
 
 
 # ---- tables

@@ -517,12 +517,31 @@ def test_a_cache_folder_that_cannot_be_used_is_no_error(tmp_path, monkeypatch):
     assert triton_module.module.__wrapped__("ANSWER = 42\n").ANSWER == 42
 
 
-def compile_for_gpus(tmp_path, *arguments):
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_compile.py"), "--json", str(tmp_path / "out.json")]
+def compiling(script, tmp_path, *arguments):
+    """Run a script that compiles, in a process that does not interpret, and return what it printed."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
     environment |= {"LOGCLOCK_CACHE": str(tmp_path)}
-    subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments], env=environment, capture_output=True, text=True, timeout=290
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def compile_for_gpus(tmp_path, *arguments):
+    compiling("benchmarks/gpu_compile.py", tmp_path, "--json", str(tmp_path / "out.json"), *arguments)
     return json.loads((tmp_path / "out.json").read_text())["kernels"]
+
+
+def test_every_operation_compiles_in_both_arithmetics(tmp_path):
+    assert compiling("tests/backends/ahead_of_time.py", tmp_path, "operations").split() == ["segment_0", "finish"] * 2
+
+
+@pytest.mark.slow
+def test_compositions_compile_with_every_option(tmp_path):
+    printed = compiling("tests/backends/ahead_of_time.py", tmp_path, "compositions").split()
+
+    assert printed.count("finish") == 2 * len(COMPOSITIONS) + 1
 
 
 def test_kernels_compile_for_two_architectures_with_wide_loads_and_nothing_spilled(tmp_path):
