@@ -1,15 +1,13 @@
 """Compile what the benchmark does not for GPUs: every operation in both arithmetics, compositions, every option.
 
-Run as a script in a process of its own, because kernels that are interpreted cannot be compiled. Raises if the compiler
-does; what an interpreter accepts need not compile (code after a `return`, say).
+Run as a script in a process of its own, because kernels that are interpreted cannot be compiled, with the folders
+benchmarks and tests on the path. It raises if the compiler does: what an interpreter accepts need not compile (code
+after a `return`, say).
 """
 
 import sys
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2] / "benchmarks"), str(Path(__file__).parents[1])]
-
-import gpu_compile  # first: it tells Triton to compile
+import gpu_compile  # before Triton, which it tells to compile
 import torch
 from backends.operations import ALL, COMPOSITIONS, spec_of
 from triton.backends.compiler import GPUTarget

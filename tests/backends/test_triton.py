@@ -519,8 +519,8 @@ def test_a_cache_folder_that_cannot_be_used_is_no_error(tmp_path, monkeypatch):
 
 def compiling(script, tmp_path, *arguments):
     """Run a script that compiles, in a process that does not interpret, and return what it printed."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
-    environment |= {"LOGCLOCK_CACHE": str(tmp_path)}
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "benchmarks", "tests"))
+    environment = os.environ | {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(tmp_path), "LOGCLOCK_CACHE": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, str(ROOT / script), *arguments], env=environment, capture_output=True, text=True, timeout=290
     )
