@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help demo test test-slow check format stubs docs bench clean
+.PHONY: help demo test test-slow test-gpu check format stubs docs bench bench-gpu clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -33,6 +33,13 @@ test: $(VENV)/.installed-bench,test,docs  ## Run the tests
 test-slow: $(VENV)/.installed-bench,test,docs,ray  ## Run the tests that take minutes or need a registry
 	$(PYTEST) -m slow
 
+# What needs a GPU is skipped with a line that says so where torch finds none.
+WITH_GPU = if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(1); else \
+	echo "$@: skipped, torch finds no CUDA device on this machine"; fi
+
+test-gpu: $(VENV)/.installed-bench,test  ## Run the contract, golden runs, graphs and FSDP2 on a CUDA device
+	@$(call WITH_GPU,$(ONE_THREAD) $(BIN)/python -m pytest tests/gpu tests/backends/test_triton.py)
+
 check: $(VENV)/.installed-bench,test,lint  ## Check format, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -55,6 +62,10 @@ bench: $(VENV)/.installed-bench  ## Measure step time and memory (keep the machi
 	$(BIN)/python benchmarks/matrix_step_time.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/training_step.py
+
+bench-gpu: $(VENV)/.installed-bench,test  ## Measure step time on a CUDA device; print what its kernels compile to
+	$(BIN)/python benchmarks/gpu_compile.py
+	@$(call WITH_GPU,$(BIN)/python benchmarks/step_time.py --device cuda)
 
 clean:  ## Remove the environment and build products (runs and corpora stay)
 	rm -rf $(VENV) build dist docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache

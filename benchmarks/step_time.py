@@ -1,7 +1,7 @@
 """How long is an optimizer step, as a ratio to torch's fused AdamW in the same process?
 
     python benchmarks/step_time.py [--threads 2] [--repeats 31] [--optimizers adana ...] [--backends fused ...]
-                                   [--tensors 26 300] [--json benchmarks/results/MACHINE.json]
+                                   [--tensors 26 300] [--device cuda] [--json benchmarks/results/MACHINE.json]
     python benchmarks/step_time.py --page
 
 20 million float32 parameters in the 26 or the 300 tensors of a transformer. Every measurement is a pair, ours and the
@@ -15,6 +15,7 @@ without the optimizer class around it.
 
 import argparse
 import datetime
+import importlib.metadata
 import json
 import os
 import platform
@@ -29,12 +30,13 @@ import torch
 
 import logclock.algorithms  # noqa: F401 (registers every optimizer)
 from logclock import backends
-from logclock.backends import emit, fused, native
+from logclock.backends import emit, fused, gpu, native
 from logclock.backends.program import plan_of
 from logclock.rules import Spec
 from logclock.schedules import log_time_decay
 
 RESULTS = Path(__file__).parent / "results"
+KERNELS = RESULTS / "gpu" / "compile.json"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
@@ -54,17 +56,28 @@ ELEMENTWISE = sorted(name for name, spec in Spec.family.members.items() if spec(
 WARMUP = 3
 
 
+DEVICE = torch.device("cpu")
+
+
 def make_params(shapes):
-    params = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    params = [torch.nn.Parameter(torch.randn(shape, device=DEVICE)) for shape in shapes]
     for param in params:
         param.grad = torch.randn_like(param)
     return params
 
 
 def seconds(function):
+    """Return the wall time of a call; on a GPU until the device has done what the call asked for."""
+    wait()
     start = time.perf_counter()
     function()
+    wait()
     return time.perf_counter() - start
+
+
+def wait():
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def make_step(name, backend, params, level):
@@ -133,9 +146,9 @@ def first_step(name, level):
 
 def first_steps(name, arguments):
     with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {"LOGCLOCK_CACHE": cache}
+        environment = os.environ | {"LOGCLOCK_CACHE": cache, "TRITON_CACHE_DIR": cache}
         command = [sys.executable, __file__, "--first-step", name, "--level", arguments.level]
-        command += ["--threads", str(arguments.threads)]
+        command += ["--threads", str(arguments.threads), "--device", DEVICE.type]
         cold, warm = (
             float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
             for _ in range(2)
@@ -150,15 +163,21 @@ def machine():
             model = next(lines, platform.machine())
     except OSError:
         model = platform.processor() or platform.machine()
-    compiler = native.find_compiler()
-    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
     return {
-        "processor": model,
+        "processor": model if DEVICE.type == "cpu" else torch.cuda.get_device_name(DEVICE),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
-        "compiler": version.splitlines()[0],
+        "compiler": compiler(),
         "load_before": round(os.getloadavg()[0], 1),
     }
+
+
+def compiler():
+    if DEVICE.type == "cuda":
+        return f"triton {importlib.metadata.version('triton')}"
+    command = native.find_compiler()
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    return version.splitlines()[0]
 
 
 def run_all(arguments):
@@ -166,6 +185,7 @@ def run_all(arguments):
     torch.manual_seed(0)
     result = {
         "date": datetime.date.today().isoformat(),
+        "device": DEVICE.type,
         "threads": arguments.threads,
         "repeats": arguments.repeats,
         "level": arguments.level,
@@ -212,14 +232,22 @@ that over 28: what the ratio would be if nothing but memory counted and the refe
 """
 
 
+NOT_ON_A_GPU = """\
+**Nothing here has run on a GPU yet.** `fused` on CUDA (Triton) and `capturable=True` are tested against `loop` by
+Triton's interpreter and compiled ahead of time; times, CUDA graphs, nccl and a card's own arithmetic are not tested. On
+a machine with a GPU, `make test-gpu` runs the contract, the golden runs, GradScaler, graphs and FSDP2, and
+`make bench-gpu` measures. Until somebody has done that, `auto` stays `foreach` on GPUs."""
+
+
 def page(results):
     """Return the text of the page."""
-    return "\n".join([INTRODUCTION, *(section(result) for result in results)])
+    kernels = json.loads(KERNELS.read_text())
+    return "\n".join([INTRODUCTION, *(section(result) for result in results), gpu_section(results, kernels)])
 
 
 def section(result):
     lines = [
-        f"## {result['processor']}, {plural(result['threads'], 'thread')}",
+        f"## {result['processor']}" + (f", {plural(result['threads'], 'thread')}" if on_cpu(result) else ""),
         "",
         f"{result['date']}, {result['cores']} cores, torch {result['torch']}, {result['compiler']}; "
         f"{result['repeats']} pairs each; load {result['load_before']} before the start"
@@ -248,6 +276,36 @@ def section(result):
     return "\n".join(lines)
 
 
+def on_cpu(result):
+    return result.get("device", "cpu") == "cpu"
+
+
+def gpu_section(results, kernels):
+    """Return what is known about GPUs: measured figures or that there are none, and what the kernels compile to."""
+    lines = ["## GPUs", ""]
+    if all(map(on_cpu, results)):
+        lines += [NOT_ON_A_GPU, ""]
+    lines += [
+        f"What the compiler makes of the kernels (triton {kernels['triton']}, blocks of {kernels['block']} elements, "
+        "four warps): registers of a thread, bytes of its stack, where spilled registers go, and how many of 2,048 "
+        "threads a multiprocessor has room for. `python benchmarks/gpu_compile.py` prints it on any Linux machine.",
+        "",
+    ]
+    shown = {}
+    for row in kernels["kernels"]:
+        cells = shown.setdefault((row["optimizer"], row["formats"], row["kernel"]), {})
+        cells[row["architecture"]] = [str(row["registers"]), str(row["stack_bytes"]), f"{row['threads']:,}"]
+    names = list(dict.fromkeys(row["architecture"] for row in kernels["kernels"]))
+    head = [
+        "optimizer",
+        "formats",
+        "kernel",
+        *(f"{n} {what}" for n in names for what in ("registers", "stack", "threads")),
+    ]
+    rows = [[*key, *(cell for n in names for cell in cells[n])] for key, cells in shown.items()]
+    return "\n".join([*lines, *table(head, rows), ""])
+
+
 def ratio(row):
     return "" if row is None else f"{row['ratio']:.2f} [{row['quartiles'][0]:.2f}, {row['quartiles'][1]:.2f}]"
 
@@ -260,6 +318,14 @@ def table(head, rows):
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
+def set_device(name):
+    global DEVICE
+    DEVICE = torch.device(name)
+    reason = gpu.unavailable_reason(DEVICE) if name == "cuda" else None
+    if reason is not None:
+        sys.exit(reason)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
@@ -268,10 +334,12 @@ def main():
     parser.add_argument("--backends", nargs="+", default=["fused", "loop", "foreach"])
     parser.add_argument("--tensors", nargs="+", type=int, default=[26, 300], choices=[26, 300])
     parser.add_argument("--level", choices=["optimizer", "run"], default="optimizer")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--page", action="store_true")
     parser.add_argument("--first-step", metavar="NAME", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    set_device(arguments.device)
     if arguments.page:
         PAGE.write_text(page([json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]))
     elif arguments.first_step:

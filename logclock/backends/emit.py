@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +10,18 @@ import torch
 from logclock.backends.program import NUMEL, Instruction, Program, Reduction
 from logclock.backends.scalars import CONSTANT, NAME, Scalar
 
-__all__ = ["TYPES", "Signature", "number_names", "shared_names", "source_of", "touched"]
+__all__ = [
+    "TYPES",
+    "Expressions",
+    "Language",
+    "Signature",
+    "number_names",
+    "shared_names",
+    "source_of",
+    "template",
+    "touched",
+    "with_positive_logarithms",
+]
 
 TYPES = {
     torch.float32: "float",
@@ -138,30 +149,63 @@ SCALAR_OPERATIONS = {
 """Of `scalars.OPERATIONS`, in double."""
 
 
-class _Expressions:
-    """Scalar expressions as C++ declarations, each distinct one once."""
+@dataclasses.dataclass(frozen=True)
+class Language:
+    """How scalars are written in the language of a source.
 
-    def __init__(self, program: Program) -> None:
-        self.shared = {name: f"work.scalars[{k}]" for k, name in enumerate(shared_names(program))}
-        names = number_names(program)
-        self.own = {name: f"work.numbers[tensor * {len(names)} + {k}]" for k, name in enumerate(names)}
+    Args:
+        operations: Those of `scalars.OPERATIONS`: {0}, {1}, {2} are the operands.
+        literal: Returns the source of a number.
+        declaration: Of a value: {name} is {value}.
+    """
+
+    operations: Mapping[str, str]
+    literal: Callable[[float], str]
+    declaration: str
+
+
+class Expressions:
+    """Scalar expressions as declarations, each distinct one once; `names` says what stands for a name."""
+
+    def __init__(self, names: Mapping[str, str], language: Language) -> None:
+        self.sources, self.language = names, language
         self.lines: list[str] = []
         self.names: dict[Scalar, str] = {}
 
     def of(self, scalar: Scalar) -> str:
-        """Return the C++ name of an expression's value."""
+        """Return the name of an expression's value in the source."""
         if scalar.op == CONSTANT:
-            return _literal(float(scalar.arguments[0]))
+            return self.language.literal(float(scalar.arguments[0]))
         if scalar not in self.names:
             if scalar.op == NAME:
-                (name,) = scalar.arguments
-                value = self.own[name] if name in self.own else self.shared[name]
+                value = self.sources[scalar.arguments[0]]
             else:
-                value = SCALAR_OPERATIONS[scalar.op].format(*map(self.of, scalar.arguments))
+                value = template(scalar.op, self.language.operations).format(*map(self.of, scalar.arguments))
             name = f"e{len(self.names)}"
             self.names[scalar] = name
-            self.lines.append(f"const double {name} = {value};")
+            self.lines.append(self.language.declaration.format(name=name, value=value))
         return self.names[scalar]
+
+
+def template(op: str, templates: Mapping[str, str]) -> str:
+    """Return how an operation is written.
+
+    Raises:
+        NotImplementedError: Nobody has said so for this language.
+    """
+    if op not in templates:
+        raise NotImplementedError(
+            f"backend 'fused' cannot write the operation {op!r} in this language yet; it knows {', '.join(templates)}. "
+            "Use backend='loop' or 'foreach', or add it to the emitter."
+        )
+    return templates[op]
+
+
+def _expressions(program: Program) -> Expressions:
+    shared = {name: f"work.scalars[{k}]" for k, name in enumerate(shared_names(program))}
+    names = number_names(program)
+    own = {name: f"work.numbers[tensor * {len(names)} + {k}]" for k, name in enumerate(names)}
+    return Expressions(shared | own, Language(SCALAR_OPERATIONS, _literal, "const double {name} = {value};"))
 
 
 def _literal(value: float) -> str:
@@ -192,8 +236,8 @@ def _piece(program: Program, signature: Signature, index: int, sums: list[str]) 
     loaded, stored = touched(program, index)
     used = sorted({*loaded, *stored})
     rounded = [slot for slot in stored if program.operands[slot] in signature.stochastic]
-    expressions = _Expressions(program)
-    phases = _phases(_with_positive_logarithms(program.segments[index].code), stored)
+    expressions = _expressions(program)
+    phases = _phases(with_positive_logarithms(program.segments[index].code), stored)
     loops = [line for phase in phases for line in _loop(phase, program, signature, expressions, sums)]
     kept = sorted({slot for phase in phases for slot in phase.kept})
     body = [
@@ -291,7 +335,7 @@ def _read_first(code: Iterable[Instruction | Reduction]) -> set[int]:
 
 
 def _loop(
-    phase: _Phase, program: Program, signature: Signature, expressions: _Expressions, sums: list[str]
+    phase: _Phase, program: Program, signature: Signature, expressions: Expressions, sums: list[str]
 ) -> list[str]:
     """Return the loop of a phase over a block."""
     reduced = [sums.index(step.name) for step in phase.code if isinstance(step, Reduction)]
@@ -312,7 +356,7 @@ def _loop(
     ]
 
 
-def _with_positive_logarithms(code: Iterable[Instruction | Reduction]) -> list[Instruction | Reduction]:
+def with_positive_logarithms(code: Iterable[Instruction | Reduction]) -> list[Instruction | Reduction]:
     """Spare a logarithm the care for 0 and below where its argument has just been bounded, as that of a power."""
     steps: list[Instruction | Reduction] = []
     positive: set[int] = set()
@@ -334,11 +378,11 @@ def _constant_value(scalar: Scalar | None) -> float:
     return math.nan if scalar is None or scalar.names() else float(scalar({}))
 
 
-def _line(step: Instruction | Reduction, expressions: _Expressions, sums: list[str]) -> str:
+def _line(step: Instruction | Reduction, expressions: Expressions, sums: list[str]) -> str:
     if isinstance(step, Reduction):
-        return f"r{sums.index(step.name)} += {REDUCTIONS[step.kind].format(f's{step.input}')};"
+        return f"r{sums.index(step.name)} += {template(step.kind, REDUCTIONS).format(f's{step.input}')};"
     scalar = "" if step.scalar is None else f"F({expressions.of(step.scalar)})"
-    return f"s{step.output} = {OPERATIONS[step.op].format(*(f's{slot}' for slot in step.inputs), s=scalar)};"
+    return f"s{step.output} = {template(step.op, OPERATIONS).format(*(f's{slot}' for slot in step.inputs), s=scalar)};"
 
 
 def _pointer(slot: int, signature: Signature, *, is_written: bool) -> str:
@@ -358,14 +402,14 @@ def _store(slot: int, *, is_rounded: bool) -> str:
 
 def _numbers(program: Program, signature: Signature) -> str:
     """Return the functions that read the states that are one number per tensor, and write their new values."""
-    expressions = _Expressions(program)
+    expressions = _expressions(program)
     values = [expressions.of(value) for _, value in program.numbers]
     places = [
         f"*({TYPES[dtype]} *)work.operands[{program.num_operands + k} * work.num_tensors + tensor]"
         for k, dtype in enumerate(signature.numbers)
     ]
     reads = [
-        f"{expressions.own[name]} = double(loaded({place}));"
+        f"{expressions.sources[name]} = double(loaded({place}));"
         for name, place in zip(program.number_states, places, strict=True)
     ]
     writes = [*expressions.lines, *(f"store({place}, {v});" for place, v in zip(places, values, strict=True))]

@@ -1,4 +1,4 @@
-"""The compiled backend for CPUs: every segment of a program is one loop over the elements of all tensors, in C++."""
+"""The compiled backend: on CPUs every segment of a program is one loop over all tensors, in C++; on CUDA see `gpu`."""
 
 import array
 import concurrent.futures
@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from logclock.backends import native
-from logclock.backends.emit import TYPES, Signature, number_names, shared_names, source_of
-from logclock.backends.operands import compute_dtype, flat_operands, is_sharded, local, sums_over_shards, write_back
+from logclock.backends import gpu, native
+from logclock.backends.columns import Columns, by_dtypes
+from logclock.backends.emit import Signature, number_names, shared_names, source_of
+from logclock.backends.operands import compute_dtype, sums_over_shards
 from logclock.backends.parts import Turns, finish_together, take_turns
 from logclock.backends.program import Program
-from logclock.backends.storage import Rounding, element_numbers
+from logclock.backends.storage import Rounding
 from logclock.rules import Rule
 
 __all__ = ["PIECE", "run", "unavailable_reason"]
@@ -29,16 +30,14 @@ SMALLEST_SHARE = 32 * 1024
 
 def unavailable_reason(device: torch.device) -> str | None:
     """Return why this backend cannot run on a device, with what to do; None if it can. Cheap after the first call."""
-    if device.type != "cpu":
-        return f"backend 'fused' runs on CPUs, not on {device}. Use backend='foreach'."
-    return native.unavailable_reason()
+    return native.unavailable_reason() if device.type == "cpu" else gpu.unavailable_reason(device)
 
 
 def run(rule: Rule, params: Sequence[torch.Tensor], *operands: Any, **options: Any) -> None:
     """Update parameters and states in place, as `loop.run` does but for rounding; arguments as of `parts.take_turns`.
 
     Raises:
-        RuntimeError: There is no C++ compiler, or the tensors are not on a CPU.
+        RuntimeError: What compiles is missing, a C++ compiler or Triton, or the tensors are on another device.
     """
     if params:
         finish_together([start(rule, params, *operands, **options)])
@@ -51,7 +50,7 @@ def start(rule: Rule, params: Sequence[torch.Tensor], *operands: Any, **options:
         RuntimeError: As in `run`.
     """
     if params[0].device.type != "cpu":
-        raise RuntimeError(unavailable_reason(params[0].device))
+        return gpu.start(rule, params, *operands, **options)
     if compute_dtype(params[0]) not in (torch.float32, torch.float64):
         raise RuntimeError(
             f"backend 'fused' computes in float32 and float64, got parameters of {params[0].dtype}. Use backend='loop'."
@@ -130,100 +129,32 @@ def _run_program(
     maximize: bool,
     rounding: Rounding | None,
 ) -> None:
-    own = [columns[name] for name in (*program.operands, *program.number_states)]
-    sizes = [*map(torch.Tensor.numel, params)]
-    is_plain = all(_is_plain(column, sizes) for column in own[: program.num_operands])
-    is_plain = is_plain and all(_is_plain(column, [1] * len(params)) for column in own[program.num_operands :])
-    flats = own if is_plain else _flattened(program, params, own)
+    held = Columns.of(program, params, columns)
     stochastic = frozenset(program.written) & rounding.states if rounding is not None else frozenset()
-    elements = None if is_plain or not stochastic else [_elements(param) for param in params]
+    elements = held.elements() if stochastic else None
     negated = frozenset({"grad"} & {*program.operands}) if maximize else frozenset()
-    counts = array.array("d", [size or 1 for size in sizes])
+    counts = array.array("d", [param.numel() or 1 for param in params])
     launches = [
         _Launch(
             _kernel(program, dtypes, compute_dtype(params[0]), negated, stochastic),
             members,
-            flats,
+            held.flats,
             counts,
             scalars,
             rounding if stochastic else None,
             elements,
         )
-        for dtypes, members in _by_dtypes(flats)
+        for dtypes, members in by_dtypes(held.flats)
     ]
-    shards = [] if is_plain or not any(map(is_sharded, params)) else params
     for index, segment in enumerate(program.segments):
         for launch in launches:
             launch.run(index)
-        if shards and segment.reductions:
-            _add_shards(shards, launches, [reduction.name for reduction in segment.reductions])
-    written = [column for name, column in zip(program.operands, flats, strict=False) if name in program.written]
+        if held.sharded and segment.reductions:
+            _add_shards(held.sharded, launches, [reduction.name for reduction in segment.reductions])
     if program.numbers:
-        written += flats[program.num_operands :]
         for launch in launches:
             launch.kernel.set_numbers(launch.address)
-    torch.autograd.graph.increment_version([x for column in written for x in column])
-    if not is_plain:
-        _write_back(program, params, own, flats)
-
-
-_PLAIN = {torch.Tensor, torch.nn.Parameter}
-
-
-def _is_plain(column: Sequence[torch.Tensor], sizes: list[int]) -> bool:
-    """Return whether the memory of every tensor is its elements in order, in a format that kernels read."""
-    return (
-        {*map(type, column)} <= _PLAIN
-        and {x.is_cpu for x in column} == {True}  # no generators: this is for each tensor, operand and step
-        and all(map(torch.Tensor.is_contiguous, column))
-        and {x.dtype for x in column} <= TYPES.keys()
-        and [*map(torch.Tensor.numel, column)] == sizes
-    )
-
-
-def _flattened(
-    program: Program, params: Sequence[torch.Tensor], own: Sequence[Sequence[torch.Tensor]]
-) -> list[list[torch.Tensor]]:
-    """Return the columns as 1-D tensors in formats that kernels read; what is not a view must be written back."""
-    compute = compute_dtype(params[0])
-    rows = []
-    for i, param in enumerate(params):
-        count = local(param).numel()
-        row = flat_operands(param, [column[i] for column in own[: program.num_operands]])
-        row += [column[i].reshape(1) for column in own[program.num_operands :]]
-        row = [x if x.dtype in TYPES else x.to(compute) for x in row]
-        for name, x in zip((*program.operands, *program.number_states), row, strict=True):
-            expected = 1 if name in program.number_states else count
-            if not x.is_cpu or x.numel() != expected:
-                raise RuntimeError(
-                    f"{name} of parameter {i} has {x.numel()} elements on {x.device}; it must have {expected} on the "
-                    "CPU, as the parameter."
-                )
-            if expected and not x.data_ptr():
-                raise RuntimeError(
-                    f"{name} of parameter {i}, a {type(x).__name__}, has no memory that backend 'fused' could use. "
-                    "Use backend='loop'."
-                )
-        rows.append(row)
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _elements(param: torch.Tensor) -> torch.Tensor | None:
-    """Return the number of each element in the whole tensor, None if it is its position."""
-    if not is_sharded(param) and param.is_contiguous():
-        return None
-    return flat_operands(param, [element_numbers(param)])[0]
-
-
-def _by_dtypes(flats: Sequence[Sequence[torch.Tensor]]) -> list[tuple[tuple[torch.dtype, ...], list[int]]]:
-    """Return the numbers of the tensors whose operands have the same dtypes."""
-    alike = [{x.dtype for x in column} for column in flats]
-    if all(len(dtypes) == 1 for dtypes in alike):
-        return [(tuple(dtypes.pop() for dtypes in alike), list(range(len(flats[0]))))]
-    groups: dict[tuple[torch.dtype, ...], list[int]] = {}
-    for i, dtypes in enumerate(zip(*([x.dtype for x in column] for column in flats), strict=True)):
-        groups.setdefault(dtypes, []).append(i)
-    return list(groups.items())
+    held.finish()
 
 
 class _Launch:
@@ -317,23 +248,6 @@ def _add_shards(params: Sequence[torch.Tensor], launches: list[_Launch], names: 
     for launch in launches:
         for name, total in zip(names, totals, strict=True):
             launch.set_number(launch.kernel.own.index(name), [total[i] for i in launch.members])
-
-
-def _write_back(
-    program: Program,
-    params: Sequence[torch.Tensor],
-    own: Sequence[Sequence[torch.Tensor]],
-    flats: Sequence[Sequence[torch.Tensor]],
-) -> None:
-    names = (*program.operands, *program.number_states)
-    for name, targets, column in zip(names, own, flats, strict=True):
-        if name in program.number_states:
-            for target, x in zip(targets, column, strict=True):
-                if x.data_ptr() != target.data_ptr():
-                    target.copy_(x.reshape(()))
-        elif name in program.written:
-            for param, target, x in zip(params, targets, column, strict=True):
-                write_back(param, target, x)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,6 +87,7 @@ class ADANA(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class ADOPT(ScheduledOptimizer):
@@ -112,6 +113,7 @@ class ADOPT(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class APOLLO(ScheduledOptimizer):
@@ -141,6 +143,7 @@ class APOLLO(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class APOLLOMini(ScheduledOptimizer):
@@ -170,6 +173,7 @@ class APOLLOMini(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class ARO(ScheduledOptimizer):
@@ -194,6 +198,7 @@ class ARO(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdEMAMix(ScheduledOptimizer):
@@ -222,6 +227,7 @@ class AdEMAMix(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdaBelief(ScheduledOptimizer):
@@ -247,6 +253,7 @@ class AdaBelief(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdaMuon(ScheduledOptimizer):
@@ -278,6 +285,7 @@ class AdaMuon(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Adafactor(ScheduledOptimizer):
@@ -305,6 +313,7 @@ class Adafactor(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdamMini(ScheduledOptimizer):
@@ -331,6 +340,7 @@ class AdamMini(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdamP(ScheduledOptimizer):
@@ -359,6 +369,7 @@ class AdamP(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdamS(ScheduledOptimizer):
@@ -383,6 +394,7 @@ class AdamS(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class AdamW(ScheduledOptimizer):
@@ -408,6 +420,7 @@ class AdamW(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Adan(ScheduledOptimizer):
@@ -433,6 +446,7 @@ class Adan(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class COSMOS(ScheduledOptimizer):
@@ -462,6 +476,7 @@ class COSMOS(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Dana(ScheduledOptimizer):
@@ -489,6 +504,7 @@ class Dana(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DanaMK4(ScheduledOptimizer):
@@ -518,6 +534,7 @@ class DanaMK4(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DanaStar(ScheduledOptimizer):
@@ -545,6 +562,7 @@ class DanaStar(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DanaStarMK4(ScheduledOptimizer):
@@ -573,6 +591,7 @@ class DanaStarMK4(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DiffGrad(ScheduledOptimizer):
@@ -598,6 +617,7 @@ class DiffGrad(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Dion2(ScheduledOptimizer):
@@ -623,6 +643,7 @@ class Dion2(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class DualAdam(ScheduledOptimizer):
@@ -649,6 +670,7 @@ class DualAdam(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class EXAdam(ScheduledOptimizer):
@@ -673,6 +695,7 @@ class EXAdam(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Fira(ScheduledOptimizer):
@@ -703,6 +726,7 @@ class Fira(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class InvAdam(ScheduledOptimizer):
@@ -728,6 +752,7 @@ class InvAdam(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class KLSOAP(ScheduledOptimizer):
@@ -756,6 +781,7 @@ class KLSOAP(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class KLShampoo(ScheduledOptimizer):
@@ -782,6 +808,7 @@ class KLShampoo(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class LaProp(ScheduledOptimizer):
@@ -807,6 +834,7 @@ class LaProp(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Lion(ScheduledOptimizer):
@@ -830,6 +858,7 @@ class Lion(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class MARS(ScheduledOptimizer):
@@ -857,6 +886,7 @@ class MARS(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Muon(ScheduledOptimizer):
@@ -885,6 +915,7 @@ class Muon(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Muon2(ScheduledOptimizer):
@@ -916,6 +947,7 @@ class Muon2(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class NAdamW(ScheduledOptimizer):
@@ -941,6 +973,7 @@ class NAdamW(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class NorMuon(ScheduledOptimizer):
@@ -973,6 +1006,7 @@ class NorMuon(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class NormSGD(ScheduledOptimizer):
@@ -996,6 +1030,7 @@ class NormSGD(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class PSGDKron(ScheduledOptimizer):
@@ -1024,6 +1059,7 @@ class PSGDKron(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Prodigy(ScheduledOptimizer):
@@ -1054,6 +1090,7 @@ class Prodigy(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SCALE(ScheduledOptimizer):
@@ -1077,6 +1114,7 @@ class SCALE(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SGD(ScheduledOptimizer):
@@ -1099,6 +1137,7 @@ class SGD(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SGDP(ScheduledOptimizer):
@@ -1125,6 +1164,7 @@ class SGDP(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SOAP(ScheduledOptimizer):
@@ -1153,6 +1193,7 @@ class SOAP(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SPlus(ScheduledOptimizer):
@@ -1178,6 +1219,7 @@ class SPlus(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SWAN(ScheduledOptimizer):
@@ -1206,6 +1248,7 @@ class SWAN(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class ScaledAdam(ScheduledOptimizer):
@@ -1237,6 +1280,7 @@ class ScaledAdam(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Scion(ScheduledOptimizer):
@@ -1268,6 +1312,7 @@ class Scion(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Shampoo(ScheduledOptimizer):
@@ -1300,6 +1345,7 @@ class Shampoo(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class Signum(ScheduledOptimizer):
@@ -1322,6 +1368,7 @@ class Signum(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SimplifiedAdEMAMix(ScheduledOptimizer):
@@ -1348,6 +1395,7 @@ class SimplifiedAdEMAMix(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SinkGD(ScheduledOptimizer):
@@ -1371,6 +1419,7 @@ class SinkGD(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class SophiaG(ScheduledOptimizer):
@@ -1397,6 +1446,7 @@ class SophiaG(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...
 
 class StableAdamW(ScheduledOptimizer):
@@ -1422,4 +1472,5 @@ class StableAdamW(ScheduledOptimizer):
         state_dtype: str | dict[str, str] | None = ...,
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
+        capturable: bool = ...,
     ) -> None: ...

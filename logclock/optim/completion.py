@@ -53,7 +53,7 @@ HOST_KEYS = frozenset(
 TORCH_ARGUMENTS = {
     "foreach": "Choose an implementation with backend='loop', 'foreach' or 'fused'.",
     "fused": "Choose an implementation with backend='loop', 'foreach' or 'fused'.",
-    "capturable": "Steps cannot be captured in a CUDA graph yet; leave it out.",
+    "capturable": "It is of the whole optimizer, not of a group.",
     "differentiable": "Steps are not differentiable; leave it out.",
     "amsgrad": "There is no AMSGrad here; leave it out.",
     "wd": "Write weight_decay.",

@@ -13,6 +13,7 @@ from torch._compile import _disable_dynamo
 from torch.optim import Optimizer
 
 from logclock import backends
+from logclock.backends import gpu
 from logclock.backends.operands import is_sharded, local
 from logclock.backends.storage import FORMATS, Rounding
 from logclock.config import to_dict
@@ -28,6 +29,7 @@ from logclock.optim.completion import (
     spec_of,
     state_formats,
 )
+from logclock.optim.replays import Replays, reason_against
 from logclock.rules import Rule, Spec
 
 __all__ = ["MAX_STEP", "LowPrecisionWarning", "ScheduledOptimizer", "from_spec", "group_of"]
@@ -63,8 +65,9 @@ class ScheduledOptimizer(Optimizer):
         peak_lr: Peak learning rate, by which independent weight decay is scaled; `lr` if None. Give it when the
             optimizer is built with a learning rate other than the peak.
         backend: `auto` (`loop` on a CPU, `foreach` for matrices and elsewhere), `loop`, `foreach`, or `fused`, the
-            fastest on CPUs, which builds each program with the machine's C++ compiler once and rounds otherwise than
-            the others. It belongs to the process and not to the run: a checkpoint does not change it.
+            fastest on CPUs, which builds each program once, with the machine's C++ compiler or, for CUDA, with Triton,
+            and rounds otherwise than the others. It belongs to the process and not to the run: a checkpoint does not
+            change it.
         maximize: Whether to ascend; gradients are not written.
         state_dtype: Storage format of the states, or a dict of formats by state; None: float32, or float64 for float64
             parameters. An average refuses a format that could not follow its target; `bfloat16_stochastic` rounds up
@@ -73,6 +76,9 @@ class ScheduledOptimizer(Optimizer):
             parameter, its clock and the element.
         skip_nonfinite: What to do with a gradient that is not finite, of any parameter: `propagate` it as torch does,
             `skip` the whole step, or `raise`. Skipped steps are counted in `skipped_steps` of every group.
+        capturable: Whether steps run on a CUDA device without the host, so that a CUDA graph can repeat them: counters
+            of updates are on the device then, and so are the scalars of as many updates as `prepare_replays` was told.
+            Elementwise rules only, with backend `fused`. It belongs to the process, as the backend.
         **hyperparameters: Fields of the algorithm's spec, or `betas` and `beta3` for 1 - ema1, 1 - ema2, 1 - ema_slow;
             unknown names raise.
 
@@ -95,6 +101,7 @@ class ScheduledOptimizer(Optimizer):
         state_dtype: str | dict[str, str] | None = None,
         rounding_seed: int = 0,
         skip_nonfinite: str = "propagate",
+        capturable: bool = False,
         **hyperparameters: Any,
     ) -> None:
         name = algorithm or type(self).algorithm
@@ -103,6 +110,13 @@ class ScheduledOptimizer(Optimizer):
         if skip_nonfinite not in NONFINITE:
             raise ValueError(
                 f"skip_nonfinite must be one of {', '.join(map(repr, NONFINITE))}, got {skip_nonfinite!r}."
+            )
+        if not isinstance(capturable, bool):
+            raise TypeError(f"capturable must be True or False, got {capturable!r}.")
+        if capturable and skip_nonfinite == "raise":
+            raise ValueError(
+                "skip_nonfinite='raise' reads every gradient on the host, which capturable=True avoids. Use 'skip', "
+                "which decides on the device, or 'propagate'."
             )
         settings = {
             "backend": backend,
@@ -115,13 +129,19 @@ class ScheduledOptimizer(Optimizer):
             given["lr"] = lr
         defaults = completed(given, type(self).__name__)
         self._forget()
-        super().__init__(params, {**defaults, "skip_nonfinite": skip_nonfinite})
+        super().__init__(params, {**defaults, "skip_nonfinite": skip_nonfinite, "capturable": capturable})
 
     def _forget(self) -> None:
         """Start without what is derived from groups and states."""
         self._specs: dict[int, tuple[dict[str, Any], Spec]] = {}
         self._trained_weights: dict[torch.Tensor, torch.Tensor] | None = None
         self._has_warned = False
+        self._replays = Replays()
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a gradient scaler leaves it to the step to unscale gradients, and to change nothing at infinity."""
+        return bool(self.defaults["capturable"])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; what it leaves out comes from the defaults, or from its own algorithm's if it names another.
@@ -169,6 +189,7 @@ class ScheduledOptimizer(Optimizer):
         super().__setstate__(state)
         self._forget()
         self.defaults.setdefault("skip_nonfinite", "propagate")
+        self.defaults.setdefault("capturable", False)
         self.param_groups = [LiveGroup(group) for group in self.param_groups]
         for group in self.param_groups:
             group.setdefault("skipped_steps", 0)
@@ -184,9 +205,11 @@ class ScheduledOptimizer(Optimizer):
         """Return what `load_state_dict` takes: plain data and tensors.
 
         Raises:
-            RuntimeError: The parameters are those of `evaluated()`: saved with this state, they would not go on.
+            RuntimeError: The parameters are those of `evaluated()`: saved with this state, they would not go on. Or
+                replays of a graph have left updates out.
         """
         self._check_trains("Call state_dict()")
+        self._hear_from_device()
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -238,6 +261,9 @@ class ScheduledOptimizer(Optimizer):
             for name, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, torch.Tensor) and self.state[param][name].dtype != value.dtype:
                     self.state[param][name] = value.to(device=self.state[param][name].device, copy=True)
+            if "step" in self.state.get(param, {}):  # the optimizer that was saved may have been capturable, or not
+                self.state[param]["step"] = self.state[param]["step"].to(self._place_of_clock(param))
+        self._replays = Replays()
 
     def to_torch_state_dict(self) -> dict[str, Any]:
         """Return a state dict with which `torch.optim.AdamW` goes on, clocks and moments included.
@@ -269,11 +295,14 @@ class ScheduledOptimizer(Optimizer):
         """Return the state of a parameter; what is missing starts now: all of it, or that of an option given later."""
         state: dict[str, Any] = self.state[param]
         if "step" not in state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = torch.zeros((), dtype=torch.float32, device=self._place_of_clock(param))
         missing = [name for name in rule.states if name not in state]
         for name in missing:
             state[name] = self._initial(name, param, group, rule)
         return state
+
+    def _place_of_clock(self, param: torch.Tensor) -> torch.device:
+        return param.device if self.defaults["capturable"] else torch.device("cpu")
 
     def _initial(self, name: str, param: torch.Tensor, group: dict[str, Any], rule: Rule) -> torch.Tensor:
         declared = rule.states[name]
@@ -325,6 +354,9 @@ class ScheduledOptimizer(Optimizer):
     @_disable_dynamo  # torch.compiler.disable would import the compiler, which takes seconds
     def _update(self) -> None:
         self._check_step()
+        if self.defaults["capturable"]:
+            self._update_on_device()
+            return
         if self._skips():
             return
         turns = self._turns()
@@ -412,6 +444,127 @@ class ScheduledOptimizer(Optimizer):
             operands = (rule, members, [p.grad for p in members], states, scalars)
             yield _Update((group["backend"], device, rule), members, operands, options)
 
+    @torch.no_grad()
+    def prepare_replays(self, num_steps: int) -> None:
+        """Put the scalars of the next updates on the device, for a CUDA graph that makes them without the host.
+
+        Call it outside of the capture: before it, after at most `num_steps` replays, and after a change of a group
+        (a learning rate that a scheduler has moved, say), which replays do not see by themselves. The memory stays the
+        same, so a graph that was captured reads what is new. It waits for the device once.
+
+        Args:
+            num_steps: How many updates.
+
+        Raises:
+            RuntimeError: The optimizer is not capturable; replays went further than was prepared; the parameters
+                cannot make so many updates, or a captured graph's table has no room for them.
+        """
+        if not isinstance(num_steps, int) or isinstance(num_steps, bool) or num_steps < 1:
+            raise ValueError(f"num_steps must be a whole number >= 1, got {num_steps!r}.")
+        if not self.defaults["capturable"]:
+            raise RuntimeError(
+                f"{type(self).__name__} was built without capturable=True, and makes its steps with the host: a graph "
+                "would repeat one of them with its scalars frozen. Build it with capturable=True."
+            )
+        if gpu.is_capturing():
+            raise RuntimeError("prepare_replays reads counters on the host. Call it before the capture.")
+        for index, group in enumerate(self.param_groups):
+            spec = self.spec(group)
+            for param in group["params"]:
+                if param.requires_grad:
+                    self._check_capturable(group, spec.rule, param.device)
+                    self._state_of(param, group, spec.rule)
+            for device, own in self._counters(group).items():
+                last = max(torch.stack(own).tolist())
+                if last + num_steps >= MAX_STEP:
+                    raise RuntimeError(
+                        f"{type(self).__name__}: {num_steps} updates after {last:.0f} pass {MAX_STEP}, where float32 "
+                        "step counters stop counting. Prepare fewer, and continue from a new optimizer."
+                    )
+                self._replays.fill(index, spec, float(group["lr"]), own, num_steps, MAX_STEP - 1)
+                self._replays.prepared(index, device)
+        self._hear_from_device()
+
+    def _check_capturable(self, group: dict[str, Any], rule: Rule, device: torch.device) -> None:
+        reason = reason_against(rule, group["backend"], device)
+        if reason is not None:
+            raise RuntimeError(f"{type(self).__name__}: {reason}")
+
+    def _counters(self, group: dict[str, Any]) -> dict[torch.device, list[torch.Tensor]]:
+        """Return the counters of updates of all parameters that have a state, by device."""
+        counters: dict[torch.device, list[torch.Tensor]] = {}
+        for param in group["params"]:
+            if "step" in self.state.get(param, {}):
+                counters.setdefault(param.device, []).append(self.state[param]["step"])
+        return counters
+
+    def _update_on_device(self) -> None:
+        """Make a step whose counters, scalars and decisions are on the device; inside a capture, record it."""
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        # set by a gradient scaler for the time of the step
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        first = 0
+        with _without_autocast():
+            guard = self._replays.guard(grads, found_inf, skips=self.defaults["skip_nonfinite"] == "skip")
+            for index, group in enumerate(self.param_groups):
+                self._update_group_on_device(index, group, first, scale, guard)
+                first += len(group["params"])
+
+    def _update_group_on_device(
+        self,
+        index: int,
+        group: dict[str, Any],
+        first: int,
+        scale: torch.Tensor | None,
+        guard: dict[torch.device, torch.Tensor],
+    ) -> None:
+        spec = self.spec(group)
+        rule = spec.rule
+        stochastic = _stochastic_states(group["state_dtype"], rule)
+        numbers = {param: first + i for i, param in enumerate(group["params"])}
+        params = [param for param in group["params"] if param.grad is not None and self._takes_part(param, group, rule)]
+        tables = {
+            device: self._replays.table_for_step(index, spec, group["lr"], own, MAX_STEP - 1)
+            for device, own in (self._counters(group) if params else {}).items()
+        }
+        for (device, _, _), members in _by_kind(params).items():
+            rounding = None
+            if stochastic:  # the count of updates comes from the device
+                rounding = Rounding(group["rounding_seed"], 0, tuple(numbers[p] for p in members), stochastic)
+            clock = gpu.DeviceClock(
+                [self.state[p]["step"] for p in members],
+                tables[device],
+                self._replays.missed(device),
+                None if scale is None else scale.to(device),
+                guard.get(device),
+                self._replays.kept,
+            )
+            states = [[self.state[p][name] for p in members] for name in rule.state_names]
+            grads: list[Any] = [p.grad for p in members]
+            gpu.run(rule, members, grads, states, {}, maximize=group["maximize"], rounding=rounding, clock=clock)
+
+    def _takes_part(self, param: torch.Tensor, group: dict[str, Any], rule: Rule) -> bool:
+        """Return whether a step moves a parameter that has a gradient; its state exists afterwards."""
+        if "step" in self.state.get(param, {}):
+            return True
+        if gpu.is_capturing():
+            raise RuntimeError(
+                f"{type(self).__name__}: a parameter of shape {tuple(param.shape)} has no state yet, which must not be "
+                "made inside a capture. Make a step before it, or call prepare_replays(num_steps)."
+            )
+        self._check_capturable(group, rule, param.device)
+        self._state_of(param, group, rule)
+        assert param.grad is not None
+        return not (group["lr"] == 0 and _is_zero(param.grad))  # as in `_by_next_step`
+
+    def _hear_from_device(self) -> None:
+        """Take over what only the device knows: steps that were left out; raise for those that should not have been."""
+        if self.defaults["capturable"]:
+            skipped = self._replays.take_skipped()
+            for group in self.param_groups if skipped else []:
+                group["skipped_steps"] += skipped
+            self._replays.raise_for_missed()
+
     def _check_trains(self, action: str) -> None:
         """Raise while the parameters are those of `evaluated()`."""
         if self._trained_weights is not None:
@@ -423,6 +576,12 @@ class ScheduledOptimizer(Optimizer):
     def _check_step(self) -> None:
         """Raise for whatever a step could not go through with, before anything has changed."""
         self._check_trains("Step")
+        is_capturable = self.defaults["capturable"]
+        if not is_capturable and gpu.is_capturing():
+            raise RuntimeError(
+                f"{type(self).__name__}: a CUDA graph would repeat this step with the scalars and the clock of this "
+                "moment. Build the optimizer with capturable=True."
+            )
         for group in self.param_groups:
             spec = self.spec(group)
             needs_norm = spec.apply.needs_norm
@@ -435,7 +594,7 @@ class ScheduledOptimizer(Optimizer):
                         "or torch.optim.SparseAdam for that parameter."
                     )
                 state = self.state.get(param, {})
-                if "step" in state and state["step"].item() + 1 >= MAX_STEP:
+                if not is_capturable and "step" in state and state["step"].item() + 1 >= MAX_STEP:
                     raise RuntimeError(
                         f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step "
                         "counter stops counting and with it every schedule. Continue from a new optimizer."
@@ -620,6 +779,9 @@ class ScheduledOptimizer(Optimizer):
         """Return the backend that runs each group: what `auto` stands for, or what was asked for."""
         names = []
         for group in self.param_groups:
+            if self.defaults["capturable"] and group["backend"] == "auto":
+                names.append("fused")
+                continue
             device = group["params"][0].device if group["params"] else torch.device("cpu")
             names.append(backends.name_for(group["backend"], device, self.spec(group).rule))
         return names

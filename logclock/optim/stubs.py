@@ -76,6 +76,7 @@ def stub_of(spec: type[Spec]) -> str:
         "        state_dtype: str | dict[str, str] | None = ...,",
         "        rounding_seed: int = ...,",
         '        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,',
+        "        capturable: bool = ...,",
         "    ) -> None: ...",
         "",
     ]

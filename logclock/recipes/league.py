@@ -20,7 +20,7 @@ SCOUTING = "scouting"
 """Folder of the short runs."""
 
 TOKENS_PER_PARAM = 4.0
-"""Horizon of a run: 352 updates of the micro model, some 2 s on a core, so that 76 entries take about 40 core minutes."""
+"""Horizon of a run: 352 updates of the micro model, some 2 s on a core; 76 entries take about 40 core minutes."""
 
 EVALUATIONS = 4
 """In a run; the loss that counts is measured after it, on all validation tokens."""
