@@ -333,7 +333,7 @@ def league(
     *,
     only: SomeNames = None,
     leave_out: SomeNames = None,
-    tokens_per_param: float = 4.0,
+    tokens_per_param: float = 8.0,
     steps: Int = None,
     extensions: int = 1,
     seeds: tuple[int, ...] = (0, 1, 2),

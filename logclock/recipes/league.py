@@ -19,8 +19,8 @@ BASELINE = "adamw"
 SCOUTING = "scouting"
 """Folder of the short runs."""
 
-TOKENS_PER_PARAM = 4.0
-"""Horizon of a run: 352 updates of the micro model, some 2 s on a core; 76 entries take about 40 core minutes."""
+TOKENS_PER_PARAM = 8.0
+"""Horizon of a run: 704 updates of the micro model, some 5 s on a core; 76 entries take about an hour and a half of one core."""
 
 EVALUATIONS = 4
 """In a run; the loss that counts is measured after it, on all validation tokens."""
