@@ -20,7 +20,7 @@ SCOUTING = "scouting"
 """Folder of the short runs."""
 
 TOKENS_PER_PARAM = 8.0
-"""Horizon of a run: 704 updates of the micro model, some 5 s on a core; 76 entries take about an hour and a half of one core."""
+"""Horizon of a run: 704 updates of the micro model, some 5 s on a core, so that 76 entries take 90 core minutes."""
 
 EVALUATIONS = 4
 """In a run; the loss that counts is measured after it, on all validation tokens."""
