@@ -323,7 +323,7 @@ def _built(build: type[Any], params: Iterable[Any], settings: Settings, **others
 def _spec_of(build: type[Any], settings: Mapping[str, Any]) -> Spec:
     """Return the spec of a class with these hyperparameters."""
     given = {"algorithm": build.algorithm, "lr": LR, "weight_decay": 0.0, **settings}
-    others = ("skip_nonfinite", "capturable")  # of the optimizer, not of a group
+    others = ("skip_nonfinite", "capturable", "clip_norm")  # of the optimizer, not of a group
     group = completed({key: value for key, value in given.items() if key not in others}, build.__name__)
     return spec_of(build.algorithm, {key: group[key] for key in group_keys(build.algorithm)} | {"lr": group["peak_lr"]})
 

@@ -31,7 +31,7 @@ class MarsSpec(BiasCorrectedSpec):
 
     With t = 1, 2, ..., the previous gradient g' starting at 0, and the norm that of the tensor:
         c = g + gamma beta1 / (1 - beta1) (g - g')
-        c <- c / max(norm(c) / clip_norm, 1)
+        c <- c / max(norm(c) / largest_norm, 1)
         m <- m + ema1 (c - m)
         v <- v + ema2 (c^2 - v)
         theta <- theta - lr(t) c1 m / (sqrt(v) c2 + eps) - decay theta
@@ -62,7 +62,7 @@ class MarsSpec(BiasCorrectedSpec):
     gamma: NonNegative = 0.025
     """Strength of the correction; 0 is AdamW on gradients clipped tensor by tensor."""
 
-    clip_norm: Positive | None = 1.0
+    largest_norm: Positive | None = 1.0
     """Largest norm of a tensor's corrected gradient; None for no bound."""
 
     def derived(self, t: float) -> dict[str, Any]:
@@ -70,5 +70,5 @@ class MarsSpec(BiasCorrectedSpec):
         ema1 = value_at(self.ema1, t)
         return super().derived(t) | {
             "change_weight": self.gamma * (1 - ema1) / ema1,
-            "norm_bound": math.inf if self.clip_norm is None else self.clip_norm,
+            "norm_bound": math.inf if self.largest_norm is None else self.largest_norm,
         }

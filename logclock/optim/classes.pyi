@@ -88,6 +88,7 @@ class ADANA(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class ADOPT(ScheduledOptimizer):
@@ -114,6 +115,7 @@ class ADOPT(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class APOLLO(ScheduledOptimizer):
@@ -144,6 +146,7 @@ class APOLLO(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class APOLLOMini(ScheduledOptimizer):
@@ -174,6 +177,7 @@ class APOLLOMini(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class ARO(ScheduledOptimizer):
@@ -199,6 +203,7 @@ class ARO(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class AdEMAMix(ScheduledOptimizer):
@@ -228,6 +233,7 @@ class AdEMAMix(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class AdaBelief(ScheduledOptimizer):
@@ -254,6 +260,7 @@ class AdaBelief(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class AdaMuon(ScheduledOptimizer):
@@ -286,6 +293,7 @@ class AdaMuon(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Adafactor(ScheduledOptimizer):
@@ -314,6 +322,7 @@ class Adafactor(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class AdamMini(ScheduledOptimizer):
@@ -341,6 +350,7 @@ class AdamMini(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class AdamP(ScheduledOptimizer):
@@ -370,6 +380,7 @@ class AdamP(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class AdamS(ScheduledOptimizer):
@@ -395,6 +406,7 @@ class AdamS(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class AdamW(ScheduledOptimizer):
@@ -421,6 +433,7 @@ class AdamW(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Adan(ScheduledOptimizer):
@@ -447,6 +460,7 @@ class Adan(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class COSMOS(ScheduledOptimizer):
@@ -477,6 +491,7 @@ class COSMOS(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Dana(ScheduledOptimizer):
@@ -505,6 +520,7 @@ class Dana(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class DanaMK4(ScheduledOptimizer):
@@ -535,6 +551,7 @@ class DanaMK4(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class DanaStar(ScheduledOptimizer):
@@ -563,6 +580,7 @@ class DanaStar(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class DanaStarMK4(ScheduledOptimizer):
@@ -592,6 +610,7 @@ class DanaStarMK4(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class DiffGrad(ScheduledOptimizer):
@@ -618,6 +637,7 @@ class DiffGrad(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Dion2(ScheduledOptimizer):
@@ -644,6 +664,7 @@ class Dion2(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class DualAdam(ScheduledOptimizer):
@@ -671,6 +692,7 @@ class DualAdam(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class EXAdam(ScheduledOptimizer):
@@ -696,6 +718,7 @@ class EXAdam(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Fira(ScheduledOptimizer):
@@ -727,6 +750,7 @@ class Fira(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class InvAdam(ScheduledOptimizer):
@@ -753,6 +777,7 @@ class InvAdam(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class KLSOAP(ScheduledOptimizer):
@@ -782,6 +807,7 @@ class KLSOAP(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class KLShampoo(ScheduledOptimizer):
@@ -809,6 +835,7 @@ class KLShampoo(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class LaProp(ScheduledOptimizer):
@@ -835,6 +862,7 @@ class LaProp(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Lion(ScheduledOptimizer):
@@ -859,6 +887,7 @@ class Lion(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class MARS(ScheduledOptimizer):
@@ -872,7 +901,7 @@ class MARS(ScheduledOptimizer):
         eps: float = ...,
         bias_correction: bool = ...,
         gamma: float = ...,
-        clip_norm: float | None = ...,
+        largest_norm: float | None = ...,
         weight_decay: float | Schedule | dict[str, Any] = ...,
         decay_coupling: Literal["independent", "coupled"] = ...,
         decay_order: Literal["before", "after"] = ...,
@@ -887,6 +916,7 @@ class MARS(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Muon(ScheduledOptimizer):
@@ -916,6 +946,7 @@ class Muon(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Muon2(ScheduledOptimizer):
@@ -948,6 +979,7 @@ class Muon2(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class NAdamW(ScheduledOptimizer):
@@ -974,6 +1006,7 @@ class NAdamW(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class NorMuon(ScheduledOptimizer):
@@ -1007,6 +1040,7 @@ class NorMuon(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class NormSGD(ScheduledOptimizer):
@@ -1031,6 +1065,7 @@ class NormSGD(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class PSGDKron(ScheduledOptimizer):
@@ -1060,6 +1095,7 @@ class PSGDKron(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Prodigy(ScheduledOptimizer):
@@ -1091,6 +1127,7 @@ class Prodigy(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SCALE(ScheduledOptimizer):
@@ -1115,6 +1152,7 @@ class SCALE(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SGD(ScheduledOptimizer):
@@ -1138,6 +1176,7 @@ class SGD(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SGDP(ScheduledOptimizer):
@@ -1165,6 +1204,7 @@ class SGDP(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SOAP(ScheduledOptimizer):
@@ -1194,6 +1234,7 @@ class SOAP(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SPlus(ScheduledOptimizer):
@@ -1220,6 +1261,7 @@ class SPlus(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SWAN(ScheduledOptimizer):
@@ -1249,6 +1291,7 @@ class SWAN(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class ScaledAdam(ScheduledOptimizer):
@@ -1281,6 +1324,7 @@ class ScaledAdam(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Scion(ScheduledOptimizer):
@@ -1313,6 +1357,7 @@ class Scion(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Shampoo(ScheduledOptimizer):
@@ -1346,6 +1391,7 @@ class Shampoo(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class Signum(ScheduledOptimizer):
@@ -1369,6 +1415,7 @@ class Signum(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SimplifiedAdEMAMix(ScheduledOptimizer):
@@ -1396,6 +1443,7 @@ class SimplifiedAdEMAMix(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SinkGD(ScheduledOptimizer):
@@ -1420,6 +1468,7 @@ class SinkGD(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class SophiaG(ScheduledOptimizer):
@@ -1447,6 +1496,7 @@ class SophiaG(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...
 
 class StableAdamW(ScheduledOptimizer):
@@ -1473,4 +1523,5 @@ class StableAdamW(ScheduledOptimizer):
         rounding_seed: int = ...,
         skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
         capturable: bool = ...,
+        clip_norm: float | None = ...,
     ) -> None: ...

@@ -54,6 +54,7 @@ TORCH_ARGUMENTS = {
     "foreach": "Choose an implementation with backend='loop', 'foreach' or 'fused'.",
     "fused": "Choose an implementation with backend='loop', 'foreach' or 'fused'.",
     "capturable": "It is of the whole optimizer, not of a group.",
+    "clip_norm": "It is of the whole optimizer, not of a group.",
     "differentiable": "Steps are not differentiable; leave it out.",
     "amsgrad": "There is no AMSGrad here; leave it out.",
     "wd": "Write weight_decay.",

@@ -18,6 +18,7 @@ from logclock.backends.operands import is_sharded, local
 from logclock.backends.storage import FORMATS, Rounding
 from logclock.config import to_dict
 from logclock.optim import second_gradients, torch_state
+from logclock.optim.clipping import CLIP_SCALE, check_clip_norm, clip_scale, clipped, total_norm
 from logclock.optim.completion import (
     BOOKKEEPING,
     SETTINGS,
@@ -79,6 +80,9 @@ class ScheduledOptimizer(Optimizer):
         capturable: Whether steps run on a CUDA device without the host, so that a CUDA graph can repeat them: counters
             of updates are on the device then, and so are the scalars of as many updates as `prepare_replays` was told.
             Elementwise rules only, with backend `fused`. It belongs to the process, as the backend.
+        clip_norm: Bound on the 2-norm of the gradients of all parameters together, as `clip_grad_norm_` sets it, but
+            within the update: one pass less over the gradients, which are not written. The norm that was found is
+            `grad_norm`. None does not clip.
         **hyperparameters: Fields of the algorithm's spec, or `betas` and `beta3` for 1 - ema1, 1 - ema2, 1 - ema_slow;
             unknown names raise.
 
@@ -102,6 +106,7 @@ class ScheduledOptimizer(Optimizer):
         rounding_seed: int = 0,
         skip_nonfinite: str = "propagate",
         capturable: bool = False,
+        clip_norm: float | None = None,
         **hyperparameters: Any,
     ) -> None:
         name = algorithm or type(self).algorithm
@@ -111,6 +116,7 @@ class ScheduledOptimizer(Optimizer):
             raise ValueError(
                 f"skip_nonfinite must be one of {', '.join(map(repr, NONFINITE))}, got {skip_nonfinite!r}."
             )
+        check_clip_norm(clip_norm)
         if not isinstance(capturable, bool):
             raise TypeError(f"capturable must be True or False, got {capturable!r}.")
         if capturable and skip_nonfinite == "raise":
@@ -129,7 +135,8 @@ class ScheduledOptimizer(Optimizer):
             given["lr"] = lr
         defaults = completed(given, type(self).__name__)
         self._forget()
-        super().__init__(params, {**defaults, "skip_nonfinite": skip_nonfinite, "capturable": capturable})
+        whole = {"skip_nonfinite": skip_nonfinite, "capturable": capturable, "clip_norm": clip_norm}
+        super().__init__(params, {**defaults, **whole})
 
     def _forget(self) -> None:
         """Start without what is derived from groups and states."""
@@ -137,6 +144,12 @@ class ScheduledOptimizer(Optimizer):
         self._trained_weights: dict[torch.Tensor, torch.Tensor] | None = None
         self._has_warned = False
         self._replays = Replays()
+        self._grad_norm: torch.Tensor | None = None
+
+    @property
+    def grad_norm(self) -> torch.Tensor | None:
+        """The 2-norm of all gradients at the latest step, before `clip_norm` bounded it; None if it bounds none."""
+        return self._grad_norm
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -190,6 +203,7 @@ class ScheduledOptimizer(Optimizer):
         self._forget()
         self.defaults.setdefault("skip_nonfinite", "propagate")
         self.defaults.setdefault("capturable", False)
+        self.defaults.setdefault("clip_norm", None)
         self.param_groups = [LiveGroup(group) for group in self.param_groups]
         for group in self.param_groups:
             group.setdefault("skipped_steps", 0)
@@ -359,14 +373,15 @@ class ScheduledOptimizer(Optimizer):
             return
         if self._skips():
             return
+        scale = self._measured_clip_scale()
         turns = self._turns()
         with _without_autocast():
             waiting: dict[str, list[_Update]] = {}
             for group in self.param_groups:
                 if self.spec(group).rule.totals:
-                    waiting.setdefault(group["algorithm"], []).extend(self._updates(group, turns))
+                    waiting.setdefault(group["algorithm"], []).extend(self._updates(group, turns, scale))
                 else:
-                    for update in self._updates(group, turns):
+                    for update in self._updates(group, turns, scale):
                         backends.get(*update.engine)(*update.operands, **update.options)
                         self._count(update)
             for algorithm, updates in waiting.items():
@@ -374,6 +389,15 @@ class ScheduledOptimizer(Optimizer):
                 for update in updates:
                     self._count(update)
                 self._share_numbers(algorithm, updates)
+
+    def _measured_clip_scale(self) -> Any:
+        """Return the factor that bounds the gradients' norm, a number if it is known without waiting; None for none."""
+        bound = self.defaults["clip_norm"]
+        grads = [param.grad for group in self.param_groups for param in group["params"] if param.grad is not None]
+        if bound is None or not grads:
+            return None
+        self._grad_norm = total_norm(grads)
+        return _host_number(clip_scale(self._grad_norm, bound))
 
     def _turns(self) -> dict[torch.Tensor, int]:
         """Return the turns of the parameters that take turns, from nothing but how groups and shapes were declared.
@@ -418,12 +442,15 @@ class ScheduledOptimizer(Optimizer):
                     return {name: state[name] for name in names}
         return {}
 
-    def _updates(self, group: dict[str, Any], turns: dict[torch.Tensor, int]) -> Iterator["_Update"]:
+    def _updates(self, group: dict[str, Any], turns: dict[torch.Tensor, int], scale: Any) -> Iterator["_Update"]:
         """Yield what a backend runs at once: parameters of a group that share clock, turn, device and dtypes."""
         spec = self.spec(group)
+        rule = spec.rule if scale is None else clipped(spec.rule)
         for t, turn, params in self._by_due(group, spec, turns):
             scalars = spec.scalars(t, _host_number(group["lr"]), turn=turn)
-            yield from self._updates_at(t, group, params, spec.rule, scalars)
+            if scale is not None:
+                scalars[CLIP_SCALE] = scale
+            yield from self._updates_at(t, group, params, rule, scalars)
 
     def _updates_at(
         self, t: float, group: dict[str, Any], params: list[torch.Tensor], rule: Rule, scalars: dict[str, Any]
@@ -441,6 +468,8 @@ class ScheduledOptimizer(Optimizer):
             if is_random:
                 rounding = Rounding(group["rounding_seed"], int(t), tuple(numbers[p] for p in members), stochastic)
             options = {"maximize": group["maximize"], "rounding": rounding}
+            if isinstance(own := scalars.get(CLIP_SCALE), torch.Tensor):
+                scalars = {**scalars, CLIP_SCALE: own.to(device)}
             operands = (rule, members, [p.grad for p in members], states, scalars)
             yield _Update((group["backend"], device, rule), members, operands, options)
 
@@ -503,6 +532,12 @@ class ScheduledOptimizer(Optimizer):
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         # set by a gradient scaler for the time of the step
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        bound = self.defaults["clip_norm"]
+        if bound is not None and grads:  # the kernels divide gradients by the scale
+            norm = total_norm(grads)
+            self._grad_norm = norm if scale is None else norm / scale.to(norm.device)
+            factor = clip_scale(self._grad_norm, bound)
+            scale = 1 / factor if scale is None else scale.to(norm.device) / factor
         first = 0
         with _without_autocast():
             guard = self._replays.guard(grads, found_inf, skips=self.defaults["skip_nonfinite"] == "skip")

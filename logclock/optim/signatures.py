@@ -45,7 +45,7 @@ def signature_of(spec: type[Spec]) -> inspect.Signature:
         kind = kinds.POSITIONAL_OR_KEYWORD if f.name == "lr" else kinds.KEYWORD_ONLY
         parameters.append(kinds(f.name, kind, default=f.default, annotation=f.type))
     settings = {**dict.fromkeys(spellings_of(spec)), "peak_lr": None, **SETTINGS}
-    settings |= {"skip_nonfinite": "propagate", "capturable": False}
+    settings |= {"skip_nonfinite": "propagate", "capturable": False, "clip_norm": None}
     parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, default in settings.items()]
     return inspect.Signature(parameters)
 

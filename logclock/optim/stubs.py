@@ -77,6 +77,7 @@ def stub_of(spec: type[Spec]) -> str:
         "        rounding_seed: int = ...,",
         '        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,',
         "        capturable: bool = ...,",
+        "        clip_norm: float | None = ...,",
         "    ) -> None: ...",
         "",
     ]

@@ -30,7 +30,7 @@ def test_without_correction_and_bound_it_is_adamw():
     ours, theirs = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
     shared = {"lr": 1e-2, "betas": (0.95, 0.99), "weight_decay": 0.1}
 
-    take_steps(MARS(ours, gamma=0.0, clip_norm=None, **shared), ours, range(30))
+    take_steps(MARS(ours, gamma=0.0, largest_norm=None, **shared), ours, range(30))
     take_steps(AdamW(theirs, **shared), theirs, range(30))
 
     for a, b in zip(ours, theirs, strict=True):

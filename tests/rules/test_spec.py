@@ -309,7 +309,7 @@ CASES = {
         **EMAS | {"bias_correction": False},
         eps=1e-6,
         gamma=0.05,
-        clip_norm=None,
+        largest_norm=None,
         **SHARED | {"decay_coupling": "independent"},
     ),
     "adafactor": AdafactorSpec(
