@@ -115,8 +115,11 @@ def test_the_derived_memory_is_that_of_the_state(derived, name):
 
     text = derived.memory(Spec.family.get(name))
 
+    if not optimizer.state[param].keys() - {"step"}:
+        assert text.startswith("None")
+        return
     stated, _, rest = text.partition(" bytes ")
-    share_of_rank = min(getattr(Spec.family.get(name)(), "rank", 0), 10) / 10
+    share_of_rank = 1 / 10
     terms = [term.partition(" ") for term in stated.split(" + ")]
     value = sum(int(number) * (share_of_rank if unit == "r/n" else 1) for number, _, unit in terms)
     assert 0 <= optimizer.state_bytes() / 100 - value < 1  # numbers and vectors do not count

@@ -76,7 +76,8 @@ def test_committed_runs_have_the_ids_that_recipes_give_them_today(folder, num_ru
 def test_every_folder_of_records_is_checked():
     found = {str(path.parent.relative_to(EXPERIMENTS)) for path in EXPERIMENTS.rglob("ledger.jsonl")}
 
-    assert found == {folder for folder, *_ in COMMITTED}
+    transfer = {"2026-11-28-mup-transfer"}  # tests/models/test_mup_transfer.py rebuilds those
+    assert found - transfer == {folder for folder, *_ in COMMITTED}
 
 
 @pytest.mark.parametrize("name", VARIANTS)

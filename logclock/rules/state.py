@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 __all__ = ["SIDES", "State"]
 
-SIDES = ("rows", "cols", "short", "long", "blocks")
-"""Sides that a state may have: of a matrix (the rows are the longer side of a square), or the number of blocks of
-`Spec.num_blocks`; any other name is a field of the spec, such as a rank."""
+SIDES = ("rows", "cols", "short", "long")
+"""Sides of a matrix that a state may have (the rows are the longer side of a square); any other name is a field of the
+spec, such as a rank."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,8 @@ class State:
     Args:
         shape: "param" for the parameter's own shape; "number" for one number per parameter; else sides of a matrix,
             e.g. ("rows", "rows"), of `SIDES` or named by a field of the spec that is a whole number, e.g. ("long",
-            "rank"), which stands for at most the shorter side.
+            "rank"), which stands for at most the shorter side; or ("blocks",), a number for each block of
+            `Spec.num_blocks`.
         init: "zeros", "param" for a copy of the parameter, "identity" for ones on the diagonal, or a number.
         weight: Name of the scalar that is the weight of the newest sample, if the state is an average. A format that
             rounds such small changes away is refused.
@@ -49,7 +50,7 @@ class State:
     @property
     def has_rank(self) -> bool:
         """Whether a side is a field of the spec, at most the shorter side of a matrix."""
-        return not isinstance(self.shape, str) and not set(self.shape) <= set(SIDES)
+        return not isinstance(self.shape, str) and not set(self.shape) <= {*SIDES, "blocks"}
 
     def shape_for(self, shape: tuple[int, ...], spec: Any = None) -> tuple[int, ...]:
         """Return the shape of this state of a parameter of `shape`, of which named sides are a matrix's or a spec's.
@@ -62,8 +63,14 @@ class State:
             return (0,) if self.shape == "param" else (0,) * len(self.shape)
         if self.shape == "param":
             return tuple(shape)
-        rows, cols = shape[-2:] if len(shape) > 1 else (*shape, 1, 1)[:2]
-        num_blocks = spec.num_blocks(shape) if "blocks" in self.shape else 0
-        sides = dict(zip(SIDES, (rows, cols, min(rows, cols), max(rows, cols), num_blocks), strict=True))
-        own = (sides[side] if side in sides else min(getattr(spec, side), sides["short"]) for side in self.shape)
-        return (*shape[:-2], *own)
+        if self.shape == ("blocks",):
+            return (spec.num_blocks(shape),)
+        rows, cols = shape[-2:]
+        sides = dict(zip(SIDES, (rows, cols, min(rows, cols), max(rows, cols)), strict=True))
+        fields = [side for side in self.shape if side not in sides]
+        if missing := [field for field in fields if not hasattr(spec, field)]:
+            raise ValueError(
+                f"a state of shape {self.shape} needs a {missing[0]}. Give its spec a field `{missing[0]}`."
+            )
+        sides |= {field: min(getattr(spec, field), sides["short"]) for field in fields}
+        return (*shape[:-2], *(sides[side] for side in self.shape))

@@ -49,7 +49,7 @@ def test_every_algorithm_only_rounds_differently_than_loop(data):
     spec = spec_of(data)
     if not spec.rule.is_elementwise:
         shapes = [(6, 4), (3, 3), (4, 6), (6, 4)]
-        if spec.state_shape(spec.rule.state_names[-1], (6, 4)) != (6, 4):
+        if any(spec.state_shape(name, (6, 4)) != (6, 4) for name in spec.rule.state_names):
             pytest.skip("states of shapes of their own are the contract suite's")
     else:
         shapes = SHAPES

@@ -97,14 +97,14 @@ def test_a_dry_run_counts_the_runs_of_every_stage_and_starts_none(quick, tmp_pat
 
     plan = capsys.readouterr().out
     assert "scouting:        10 runs of 100 updates left" in plan
-    assert "comparison:      16 runs of 800 updates left" in plan  # 4 + 2 + 2 for each of two
+    assert "comparison:      14 runs of 800 updates left" in plan  # 4 + 1 + 2 for each of two
     assert "rungs/x4:         6 runs of 3,200 updates left" in plan
-    # 10 x 100 + 16 x 800 + 6 x (200 + 400 + 1600 + 3200) s at 1 s an update
-    assert "at most 12 h 50 min of one core, 6 h 25 min at 2 at a time" in plan
+    # 10 x 100 + 14 x 800 + 6 x (200 + 400 + 1600 + 3200) s at 1 s an update
+    assert "at most 12 h 24 min of one core, 6 h 12 min at 2 at a time" in plan
     with pytest.raises(SystemExit):
         main([*command, "--budget"])
     assert main([*command, "--budget", "1h"]) == 2
-    assert "the league takes up to 6 h 25 min, the budget is 60 min" in capsys.readouterr().err
+    assert "the league takes up to 6 h 12 min, the budget is 60 min" in capsys.readouterr().err
 
 
 def test_the_league_has_every_algorithm_and_no_part_of_adana():
@@ -157,7 +157,7 @@ def test_step_costs_are_ratios_to_the_reference_in_pairs(tiny_run):
 
     adamw, soap = found
     assert adamw.step_ratio == pytest.approx(adamw.step_seconds / adamw.baseline_seconds)
-    assert soap.step_ratio > 1
+    assert soap.step_ratio == pytest.approx(soap.step_seconds / soap.baseline_seconds)
     # two moments in float32, and a step counter of 4 bytes for each of few tensors
     assert adamw.state_bytes_per_param == pytest.approx(8, abs=0.1)
     assert soap.state_bytes > adamw.state_bytes

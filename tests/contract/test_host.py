@@ -47,7 +47,9 @@ def test_bad_values_raise_errors_that_say_what_is_allowed(case, settings, error,
 
 
 def test_an_unknown_algorithm_is_named_with_its_nearest():
-    with pytest.raises(ValueError, match=r"unknown optimizer 'adanna'\. Did you mean 'adana'.*Known: adamw, adana"):
+    with pytest.raises(
+        ValueError, match=r"unknown optimizer 'adanna'\. Did you mean 'adana'.*Known: .*adamw, .*adana, "
+    ):
         ScheduledOptimizer(make_params(), "adanna")
 
 

@@ -62,7 +62,7 @@ def test_state_of_low_precision_parameters_is_float32(case):
 
     for owner in (optimizer, resumed):
         for param in params:
-            assert {v.dtype for v in tensors_of(owner, param).values()} == {torch.float32}
+            assert {v.dtype for v in tensors_of(owner, param).values()} <= {torch.float32}
             assert owner.state[param]["step"].dtype == torch.float32
 
 

@@ -32,6 +32,8 @@ def test_the_shards_are_those_that_this_suite_wants(pair):
 
 
 def test_each_rank_holds_the_state_of_its_shards_only(pair, name):
+    if callable(CASES[name].state_bytes):
+        pytest.skip("numbers are whole on every rank")
     ranks = pair.run(sharded_and_whole, name, {})
 
     for result in ranks:

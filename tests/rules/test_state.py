@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+import types
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from logclock.rules import State
 def test_shapes_of_a_state_by_hand(declared, expected):
     state = State(shape=declared)
 
-    assert state.shape_for((6, 4), SimpleNamespace(rank=3, many=64)) == expected
+    assert state.shape_for((6, 4), types.SimpleNamespace(rank=3, many=64)) == expected
     assert state.is_number == (declared == "number")
 
 
@@ -32,8 +32,10 @@ def test_shapes_of_a_state_by_hand(declared, expected):
     ("shape", "rank", "expected"), [((6, 4), 3, (6, 3)), ((4, 6), 3, (6, 3)), ((6, 4), 9, (6, 4)), ((5, 5), 1, (5, 1))]
 )
 def test_a_rank_is_at_most_the_shorter_side(shape, rank, expected):
-    assert State(shape=("long", "rank")).shape_for(shape, rank) == expected
-    assert State(shape=("short", "rank")).shape_for(shape, rank) == (min(shape), expected[1])
+    spec = types.SimpleNamespace(rank=rank)
+
+    assert State(shape=("long", "rank")).shape_for(shape, spec) == expected
+    assert State(shape=("short", "rank")).shape_for(shape, spec) == (min(shape), expected[1])
 
 
 def test_a_rank_that_nobody_gives_is_an_error():
@@ -85,4 +87,6 @@ def test_a_state_of_one_kind_of_parameter_is_empty_for_the_others():
 
 
 def test_a_state_may_have_a_number_for_each_block():
-    assert [State(shape=("blocks",)).shape_for(shape, 3) for shape in ((6, 4), (6,), ())] == [(3,)] * 3
+    spec = types.SimpleNamespace(num_blocks=lambda shape: 3)
+
+    assert [State(shape=("blocks",)).shape_for(shape, spec) for shape in ((6, 4), (6,), (), (2, 3, 4))] == [(3,)] * 4
