@@ -14,6 +14,7 @@ from logclock.config.bounds import bounds_of
 from logclock.config.field_docs import field_docs
 from logclock.optim.completion import BETAS, SETTINGS
 from logclock.rules import Spec, State
+from logclock.rules.state import SIDES
 from logclock.schedules import Schedule
 
 __all__ = [
@@ -179,8 +180,9 @@ def state_bytes_per_element(states: Mapping[str, State]) -> str:
     Numbers and vectors do not count.
     """
     taken = [state for state in states.values() if state.only != "others"]
-    sides = [state for state in taken if not isinstance(state.shape, str) and len(state.shape) == 2]
-    low = sum(state.has_rank for state in sides)
-    full = sum(state.shape == "param" for state in taken) + len(sides) - low
+    matrices = [state.shape for state in taken if not isinstance(state.shape, str) and len(state.shape) == 2]
+    ranks = [num for shape in matrices if (num := sum(side not in SIDES for side in shape)) < 2]  # r x r vanishes too
+    low = sum(ranks)
+    full = sum(state.shape == "param" for state in taken) + len(ranks) - low
     terms = [str(4 * full)] if full or not low else []
     return " + ".join([*terms, f"{4 * low} r/n"] if low else terms)

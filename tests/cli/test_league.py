@@ -100,7 +100,7 @@ def test_a_dry_run_counts_the_runs_of_every_stage_and_starts_none(quick, tmp_pat
     assert "comparison:      14 runs of 800 updates left" in plan  # 4 + 1 + 2 for each of two
     assert "rungs/x4:         6 runs of 3,200 updates left" in plan
     # 10 x 100 + 14 x 800 + 6 x (200 + 400 + 1600 + 3200) s at 1 s an update
-    assert "at most 12 h 24 min of one core, 6 h 12 min at 2 at a time" in plan
+    assert "at most 12 h 23 min of one core, 6 h 12 min at 2 at a time" in plan
     with pytest.raises(SystemExit):
         main([*command, "--budget"])
     assert main([*command, "--budget", "1h"]) == 2
