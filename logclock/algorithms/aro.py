@@ -84,8 +84,8 @@ class AroSpec(Spec):
         R <- QR(M f(R^T M)^T).Q                        (R starts as the identity)
         U = R f(R^T M)
         W <- W - lr(t) update_rms U / rms(U) - decay W
-    f is `num_rounds` times X_ij <- X_ij / sqrt(rms(X_i.) rms(X_.j)) (base "sinkhorn"), X_ij / rms(X_i.) ("row_norm")
-    or the sign ("sign"). State: exp_avg (M) shaped like the parameter, row_basis (R) of its shorter side squared. Takes
+    f divides every element `num_rounds` times by the root of its row's rms times its column's (base "sinkhorn"), once by
+    its row's rms ("row_norm"), or takes the sign ("sign"). State: exp_avg (M) shaped like the parameter, row_basis (R) of its shorter side squared. Takes
     matrices only, see `logclock.matrix_param_groups`; it is a matrix stage because it rotates them.
 
     Examples:
