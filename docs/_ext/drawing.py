@@ -607,6 +607,8 @@ def draw(panels: list[Panel]) -> str:
 
 def _draw_panel(ax: Any, panel: Panel) -> None:
     ts = points(panel)
+    has_positive = any(curve(t) > 0 for curve in panel.curves.values() for t in ts)
+    vertical = panel.scales[1] if has_positive else "linear"
     lines = iter(LINES)
     background = iter(("--", ":"))
     for name, curve in panel.curves.items():
@@ -623,8 +625,8 @@ def _draw_panel(ax: Any, panel: Panel) -> None:
             label=name,
         )
     ax.set_xscale(panel.scales[0])
-    ax.set_yscale(panel.scales[1])
-    if panel.scales[1] == "linear":
+    ax.set_yscale(vertical)
+    if vertical == "linear":
         ax.margins(y=0.08)
         ax.set_ylim(bottom=0)
     ax.grid(True, linewidth=0.7)

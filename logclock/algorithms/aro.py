@@ -84,9 +84,10 @@ class AroSpec(Spec):
         R <- QR(M f(R^T M)^T).Q                        (R starts as the identity)
         U = R f(R^T M)
         W <- W - lr(t) update_rms U / rms(U) - decay W
-    f divides every element `num_rounds` times by the root of its row's rms times its column's (base "sinkhorn"), once by
-    its row's rms ("row_norm"), or takes the sign ("sign"). State: exp_avg (M) shaped like the parameter, row_basis (R) of its shorter side squared. Takes
-    matrices only, see `logclock.matrix_param_groups`; it is a matrix stage because it rotates them.
+    f divides every element `num_rounds` times by the root of its row's rms times its column's ("sinkhorn"), or once by
+    its row's rms ("row_norm"), or takes the sign ("sign"). State: exp_avg (M) shaped like the parameter, row_basis (R)
+    of its shorter side squared. Takes matrices only, see `logclock.matrix_param_groups`; it is a matrix stage because
+    it rotates them.
 
     Examples:
         >>> AroSpec().rule.state_names
