@@ -1,5 +1,7 @@
 """Does the page of a league say what its records say? Recomputed from their lines, without our analysis."""
 
+import dataclasses
+import inspect
 import itertools
 import json
 import math
@@ -9,7 +11,9 @@ import pytest
 from leagues import write_league
 
 from logclock.analysis.league import analyse_league
+from logclock.cli import commands
 from logclock.cli.league import read_league, report_league
+from logclock.recipes.league import League
 from logclock.records import Ledger
 
 ROOT = Path(__file__).parents[1]
@@ -194,3 +198,11 @@ def test_without_rungs_there_is_no_multiplier(tmp_path):
 def test_a_directory_without_a_league_is_told_what_to_give(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Give the --out directory of a league"):
         read_league(tmp_path)
+
+
+def test_the_commands_defaults_are_those_of_the_benchmark():
+    given = inspect.signature(commands.league).parameters
+    benchmark = {field.name: field.default for field in dataclasses.fields(League)}
+
+    for name in ("tokens_per_param", "extensions", "seeds"):
+        assert given[name].default == benchmark[name]

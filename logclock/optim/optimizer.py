@@ -634,14 +634,12 @@ class ScheduledOptimizer(Optimizer):
                         f"{type(self).__name__}: a parameter has seen {MAX_STEP} updates, where its float32 step "
                         "counter stops counting and with it every schedule. Continue from a new optimizer."
                     )
-                if (
-                    spec.second_gradients
-                    and "step" in state
-                    and (advice := spec.missing(state["step"].item() + 1, state))
-                ):
+                if gpu.is_capturing():  # the steps before were checked, and the host may not read the device now
+                    continue
+                takes_second = spec.second_gradients and "step" in state
+                if takes_second and (advice := spec.missing(state["step"].item() + 1, state)):
                     raise RuntimeError(advice)
-                is_new = "step" not in state or state["step"].item() == 0
-                if needs_norm and is_new and param.numel() and _is_zero(param):
+                if needs_norm and param.numel() and _is_untouched(state) and _is_zero(param):
                     raise ValueError(
                         f"apply={spec.apply.name!r} keeps the norm of a parameter, and one of shape "
                         f"{tuple(param.shape)} is all zeros: it could never move. Give it a small random start, or "
@@ -873,6 +871,11 @@ def _level_of_caller() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("torch", "logclock"):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _is_untouched(state: dict[str, Any]) -> bool:
+    """Return whether a parameter has seen no update."""
+    return "step" not in state or state["step"].item() == 0
 
 
 def _is_zero(tensor: torch.Tensor) -> bool:

@@ -189,5 +189,6 @@ class MemoryCooldown(Schedule):
         """Return the weight of the newest sample at `t`."""
         room = self.fraction * self.total_steps
         elapsed = min(max((t - (self.total_steps - room)) / room, 0.0), 1.0)
-        factor: float = self.final**elapsed if self.shape == "geometric" else 1 - (1 - self.final) * elapsed
+        linear = max(1 - (1 - self.final) * elapsed, self.final)  # a difference of near numbers may fall below its end
+        factor: float = self.final**elapsed if self.shape == "geometric" else linear
         return min(value_at(self.base, t) / factor, 1.0)

@@ -255,8 +255,8 @@ def test_a_cooled_weight_never_falls_and_stays_between_its_ends(base, total_step
     first, second = (schedule(x * total_steps) for x in sorted(moments))
 
     # 1e-4 to a power x carries the rounding of x times ln(1e-4), some tens of units in the last place
-    assert base <= first <= second * (1 + 5e-13)
-    assert second <= min(base / final, 1) * (1 + 5e-13)
+    assert base <= first <= second * (1 + 5e-14)
+    assert second <= min(base / final, 1) * (1 + 5e-14)
 
 
 @pytest.mark.parametrize("base", [0.01, log_time_ema(8.0)])
