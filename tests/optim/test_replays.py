@@ -254,6 +254,29 @@ def test_a_capture_of_another_kind_of_step_than_was_made_before_is_refused(monke
         optimizer.step()
 
 
+def test_a_capture_reads_no_counter_on_the_host(monkeypatch):
+    params = make_params([(6,)])
+    optimizer = ADANA(params, capturable=True, lr=1e-2, apply="hyperball")
+    run(optimizer, params, range(1))
+    optimizer.prepare_replays(3)
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: pytest.fail("the host waits for the device"))
+    monkeypatch.setattr(gpu, "is_capturing", lambda: True)
+
+    optimizer._check_step()
+
+
+def test_the_norm_of_the_gradient_is_bounded_on_the_device():
+    params, twins = make_params(), make_params()
+    ours = ADANA(params, capturable=True, clip_norm=0.5, **SETTINGS)
+    theirs = ADANA(twins, backend="loop", clip_norm=0.5, **SETTINGS)
+
+    run(ours, params, range(3))
+    run(theirs, twins, range(3))
+
+    assert torch.equal(ours.grad_norm, theirs.grad_norm)
+    assert_close(written(ours, params), written(theirs, twins))
+
+
 # ---- steps that must change nothing
 
 
