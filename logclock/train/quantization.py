@@ -36,8 +36,8 @@ def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     found = dict(assignment.members("matrix"))
     if not found:
         raise ValueError(
-            f"{type(model).__name__} has no hidden matrix to quantize: its parameters are {', '.join(assignment.groups)}. "
-            "Leave quantization at None (null)."
+            f"{type(model).__name__} has no hidden matrix to quantize: its parameters are "
+            f"{', '.join(assignment.groups)}. Leave quantization at None (null)."
         )
     return found
 
