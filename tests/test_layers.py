@@ -26,6 +26,7 @@ EDGES = {
     "theory": {"algorithms", "backends", "rules", "schedules", "records", "config"},
     "train": {"optim", "models", "data", "records", "rules", "schedules", "config"},
     "sweep": {"train", "data", "records", "config"},
+    "diagnostics": {"train", "optim", "models", "data", "analysis", "records", "config"},
     "analysis": {"records", "config"},
     "report": {"analysis", "records", "config"},
 }

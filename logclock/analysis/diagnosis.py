@@ -48,7 +48,7 @@ class StatesFacts:
     """The hidden states of one layer on the tokens of one class.
 
     Args:
-        place: Where in the model: `blocks.0 feed-forward` after the non-linearity, `blocks.0 output` of the layer.
+        place: `blocks.0.feed_forward`, after the non-linearity, or `blocks.0.output`, of the whole layer.
         kind: `feed-forward` or `output`.
         token_class: `head`, `mid`, `tail` or `all`.
         width: D.

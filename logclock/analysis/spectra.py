@@ -130,7 +130,7 @@ class Covariance:
 
     def __init__(self, width: int) -> None:
         self.count = 0
-        self._mean = np.zeros(width)
+        self.mean = np.zeros(width)
         self._scatter = np.zeros((width, width))
 
     def add(self, states: np.ndarray) -> None:
@@ -144,13 +144,13 @@ class Covariance:
     def merge(self, other: "Covariance") -> None:
         """Take in all that another one has taken in."""
         if other.count:
-            self._join(other.count, other._mean, other._scatter)
+            self._join(other.count, other.mean, other._scatter)
 
     def _join(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
         total = self.count + count
-        distance = mean - self._mean
+        distance = mean - self.mean
         self._scatter = self._scatter + scatter + np.outer(distance, distance) * (self.count * count / total)
-        self._mean = self._mean + distance * (count / total)
+        self.mean = self.mean + distance * (count / total)
         self.count = total
 
     def eigenvalues(self) -> np.ndarray:
