@@ -63,12 +63,12 @@ def diagnose(
 
 def _of_file(source: Source, pattern: str) -> Diagnosis:
     weights = FileWeights(source.path)
-    matrices, notes = matrix_facts(weights, source=str(source.path), pattern=pattern)
+    matrices, left_out, notes = matrix_facts(weights, source=str(source.path), pattern=pattern)
     return Diagnosis(
         label=source.label,
         group=source.group,
         source=str(source.path),
-        facts={"file": str(source.path), "tensors": str(len(list(weights)))},
+        facts={"file": str(source.path), "tensors": str(len(list(weights))), **left_out},
         matrices=tuple(matrices),
         missing=dict.fromkeys(("data", "quantized", "optimizer", "updates"), WITHOUT_DATA),
         warnings=tuple(f"{source.label}: {note}" for note in notes),
@@ -90,7 +90,7 @@ def _of_run(source: Source, pattern: str, max_tokens: int, data_root: str | Path
             "the same command goes on."
         )
     model = _model(source, config, weights)
-    matrices, notes = matrix_facts(weights, source=str(source.path), pattern=pattern)
+    matrices, left_out, notes = matrix_facts(weights, source=str(source.path), pattern=pattern)
     gone = f"{source.path} has no checkpoint: a run deletes them when it finishes. Stop one with Ctrl-C to look at it"
     found = Diagnosis(
         label=source.label,
@@ -103,6 +103,7 @@ def _of_run(source: Source, pattern: str, max_tokens: int, data_root: str | Path
             "optimizer": optimizer_name(config.optimizers),
             "quantization": str(config.quantization or "none"),
             "seed": str(config.seed),
+            **left_out,
         },
         matrices=tuple(matrices),
         loss=validation_loss(model, dataset, config),

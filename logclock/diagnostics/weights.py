@@ -76,8 +76,10 @@ class FileWeights:
         return tensor
 
 
-def matrix_facts(weights: Weights, *, source: str, pattern: str = "*") -> tuple[list[MatrixFacts], list[str]]:
-    """Return the facts of every matrix, and what was left out or cannot be trusted.
+def matrix_facts(
+    weights: Weights, *, source: str, pattern: str = "*"
+) -> tuple[list[MatrixFacts], dict[str, str], tuple[str, ...]]:
+    """Return the facts of every matrix, what was left out by reason, and warnings.
 
     A tensor of three dimensions is a stack of matrices, such as experts, if both sides of them have at least 8 entries;
     otherwise, like one of four and more, it is a kernel and one matrix: its first dimension by all others.
@@ -112,10 +114,9 @@ def matrix_facts(weights: Weights, *, source: str, pattern: str = "*") -> tuple[
             f"{source} has no weight matrix{chosen}; its {len(names)} tensors are {_listed(names)}. Diagnostics need "
             "floating-point tensors of two or more dimensions" + (f"; change --matrices {pattern}." if chosen else ".")
         )
-    notes = [f"{len(names)} left out as {why}: {_listed(names)}" for why, names in left_out.items() if names]
-    if not_finite:
-        notes.append(f"{len(not_finite)} with entries that are not finite, without numbers: {_listed(not_finite)}")
-    return found, notes
+    passed = {f"left out, {why}": f"{len(few)}: {_listed(few)}" for why, few in left_out.items() if few}
+    damaged = f"{len(not_finite)} matrices with entries that are not finite, without numbers: {_listed(not_finite)}"
+    return found, passed, (damaged,) if not_finite else ()
 
 
 def _matrices(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from logclock.analysis.diagnosis import Diagnosis, kind_of
+from logclock.report.axes import label_few_decades
 from logclock.report.drawing import Drawing, Style, axes_grid, draw, settings, styles
 
 __all__ = ["spectrum_drawings"]
@@ -37,16 +38,18 @@ def spectrum_drawings(diagnoses: Sequence[Diagnosis]) -> tuple[list[Drawing], st
 
 def _spectrum(name: str, kind: str, by_label: dict[str, list[tuple[float, ...]]], looks: dict[str, Style]) -> Drawing:
     figure, (axes,) = axes_grid(width=3.6, height=2.7)
-    counts = []
+    counts, heights = [], []
     for label, spectra in by_label.items():
         length = max(set(map(len, spectra)), key=lambda size: sum(len(values) == size for values in spectra))
         same = [values for values in spectra if len(values) == length]
         counts.append(str(len(same)))
         middle = np.median(np.array(same), axis=0)
         middle = np.where(middle > middle[0] * 1e-8, middle, np.nan)  # rounding's singular values are none
+        heights += middle[np.isfinite(middle)].tolist()
         share = (np.arange(length) + 1) / length
         axes.plot(share, middle, color=looks[label].color, linestyle=looks[label].dashes)
     axes.set(xlabel="number of the singular value / all", ylabel="singular value", yscale="log", xlim=(0, 1))
+    label_few_decades(axes.yaxis, heights)
     num = ", ".join(dict.fromkeys(counts))
     caption = "Median over layers" if num != "1" else "One matrix"
     return draw(figure, name=name, title=kind, caption=f"{caption}; matrices a model: {num}.")

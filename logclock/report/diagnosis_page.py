@@ -130,7 +130,7 @@ def _typical_error(one: Diagnosis, bits: int) -> str:
 def _weights(diagnoses: Sequence[Diagnosis], looks: Mapping[str, Style]) -> str:
     def ranks_of(one: Diagnosis) -> dict[str, tuple[Value, ...]]:
         return {
-            matrix.name: (f"{matrix.shape[0]} x {matrix.shape[1]}", matrix.soft_rank, matrix.hard_rank)
+            matrix.name: (" x ".join(map(str, matrix.shape)), matrix.soft_rank, matrix.hard_rank)
             for matrix in one.matrices
         }
 
@@ -211,7 +211,7 @@ def _rounding(diagnoses: Sequence[Diagnosis], looks: Mapping[str, Style]) -> str
 
     columns: list[Column] = [(f"{bits} bits", _short) for bits in BITS]
     return (
-        render_table(loss_table(diagnoses), looks)
+        render_table(loss_table(diagnoses), looks, kind="cards sides")
         + _absent(diagnoses, "quantized")
         + "<h3>Weight error of each matrix</h3>"
         + _by_name(diagnoses, errors_of, columns, first="matrix")
@@ -219,13 +219,20 @@ def _rounding(diagnoses: Sequence[Diagnosis], looks: Mapping[str, Style]) -> str
 
 
 def _optimizer(diagnoses: Sequence[Diagnosis]) -> str:
+    names = list(dict.fromkeys(each.state for one in diagnoses for each in one.optimizer_state))
+
     def zeros_of(one: Diagnosis) -> dict[str, tuple[Value, ...]]:
-        return {f"{each.parameter}, {each.state}": (each.zeros,) for each in one.optimizer_state}
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        for each in one.optimizer_state:
+            found[each.parameter][each.state] = each.zeros
+        return {parameter: tuple(map(zeros.get, names)) for parameter, zeros in found.items()}
 
     def tau_of(one: Diagnosis) -> dict[str, tuple[Value, ...]]:
         return {each.parameter: (each.mean, *each.quantiles) for each in one.optimizer_state if each.state == "tau"}
 
-    content = _by_name(diagnoses, zeros_of, [("exactly 0", _percent)], first="parameter, state")
+    content = _by_name(diagnoses, zeros_of, [(name, _percent) for name in names], first="parameter")
+    if content:
+        content = f"<h3>Entries that are exactly 0</h3>{content}"
     tau: list[Column] = [("mean", _short), ("10 %", _short), ("median", _short), ("90 %", _short)]
     taus = _by_name(diagnoses, tau_of, tau, first="parameter")
     return (
@@ -252,20 +259,21 @@ def _by_name(
 ) -> str:
     """Return a table with a row for each name and, side by side, columns for each model that has values.
 
-    A long one is folded, below one of medians over all names that differ in the number of a layer only.
+    A long one, or one of models with other names, is folded, below one of medians over all names that differ in the
+    number of a layer only.
     """
     values = {one.label: found for one in diagnoses if (found := values_of(one))}
     if not values:
         return ""
     names = list(dict.fromkeys(name for found in values.values() for name in found))
-    whole = render_table(_table(names, values, columns, first), {}, kind="cards dense")
-    if len(names) <= FEW_ROWS:
+    whole = render_table(_table(names, values, columns, first), {}, kind="cards sides")
+    if len(names) <= FEW_ROWS and all(len(found) == len(names) for found in values.values()):
         return whole
     kinds = list(dict.fromkeys(map(kind_of, names)))
     medians = {label: _medians(found) for label, found in values.items()}
     short = _table(kinds, medians, columns, f"{first} (median over layers)")
     return (
-        render_table(short, {}, kind="cards dense")
+        render_table(short, {}, kind="cards sides")
         + f"<details><summary>All {len(names)}, one by one</summary>{whole}</details>"
     )
 
@@ -273,15 +281,19 @@ def _by_name(
 def _table(
     names: Sequence[str], values: Mapping[str, Mapping[str, tuple[Value, ...]]], columns: Sequence[Column], first: str
 ) -> Table:
-    headings = [first, *(f"{label}: {title}" if len(values) > 1 else title for label in values for title, _ in columns)]
-    rows = []
-    for name in names:
-        row = [name]
-        for found in values.values():
-            cells = found.get(name, (None,) * len(columns))
-            row += [write(cell) for (_, write), cell in zip(columns, cells, strict=True)]
-        rows.append(tuple(row))
-    return Table(columns=tuple(headings), rows=tuple(rows), numeric=frozenset(range(1, len(headings))))
+    """Return the table; a column that is the same for all models, such as shapes, stands once and without a label."""
+    cells = {
+        (label, title): [write(found[name][i] if name in found else None) for name in names]
+        for label, found in values.items()
+        for i, (title, write) in enumerate(columns)
+    }
+    labels = list(values)
+    shared = [title for title, _ in columns if all(cells[label, title] == cells[labels[0], title] for label in labels)]
+    chosen = [(title, cells[labels[0], title]) for title in shared]
+    chosen += [(f"{label}: {title}", own) for (label, title), own in cells.items() if title not in shared]
+    rows = tuple(zip(names, *(own for _, own in chosen), strict=True))
+    headings = (first, *(title for title, _ in chosen))
+    return Table(columns=headings, rows=rows, numeric=frozenset(range(1, len(headings))))
 
 
 def _medians(found: Mapping[str, tuple[Value, ...]]) -> dict[str, tuple[Value, ...]]:
