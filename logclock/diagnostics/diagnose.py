@@ -85,12 +85,15 @@ def _of_run(source: Source, pattern: str, max_tokens: int, data_root: str | Path
     elif stopped is not None:
         weights, at = TensorWeights(stopped.weights), f"{source.path / 'checkpoints'}, after step {stopped.step}"
     else:
+        status = "" if source.record is None else f" (its status is {source.record.status})"
         raise FileNotFoundError(
-            f"{source.path} has neither {WEIGHTS}, which a run writes when it finishes, nor a checkpoint. Train it: "
-            "the same command goes on."
+            f"{source.path} has neither {WEIGHTS}, which a run writes when it finishes, nor a checkpoint{status}. Give "
+            "one that has finished, or was stopped by Ctrl-C."
         )
     model = _model(source, config, weights)
     matrices, left_out, notes = matrix_facts(weights, source=str(source.path), pattern=pattern)
+    if config.quantization is not None:
+        notes = (*notes, f"trained on weights of {config.quantization} bits; `loss` is that of the whole ones")
     gone = f"{source.path} has no checkpoint: a run deletes them when it finishes. Stop one with Ctrl-C to look at it"
     found = Diagnosis(
         label=source.label,
