@@ -265,13 +265,14 @@ def _by_name(
     values = {one.label: found for one in diagnoses if (found := values_of(one))}
     if not values:
         return ""
+    is_whole = len(values) == len(diagnoses)
     names = list(dict.fromkeys(name for found in values.values() for name in found))
-    whole = render_table(_table(names, values, columns, first), {}, kind="cards sides")
+    whole = render_table(_table(names, values, columns, first, is_whole=is_whole), {}, kind="cards sides")
     if len(names) <= FEW_ROWS and all(len(found) == len(names) for found in values.values()):
         return whole
     kinds = list(dict.fromkeys(map(kind_of, names)))
     medians = {label: _medians(found) for label, found in values.items()}
-    short = _table(kinds, medians, columns, f"{first} (median over layers)")
+    short = _table(kinds, medians, columns, f"{first} (median over layers)", is_whole=is_whole)
     return (
         render_table(short, {}, kind="cards sides")
         + f"<details><summary>All {len(names)}, one by one</summary>{whole}</details>"
@@ -279,16 +280,28 @@ def _by_name(
 
 
 def _table(
-    names: Sequence[str], values: Mapping[str, Mapping[str, tuple[Value, ...]]], columns: Sequence[Column], first: str
+    names: Sequence[str],
+    values: Mapping[str, Mapping[str, tuple[Value, ...]]],
+    columns: Sequence[Column],
+    first: str,
+    *,
+    is_whole: bool,
 ) -> Table:
-    """Return the table; a column that is the same for all models, such as shapes, stands once and without a label."""
+    """Return the table; a column that is the same for all models, such as shapes, stands once and without a label.
+
+    Where some models have no values (`is_whole` is false), every column says whose it is.
+    """
     cells = {
         (label, title): [write(found[name][i] if name in found else None) for name in names]
         for label, found in values.items()
         for i, (title, write) in enumerate(columns)
     }
     labels = list(values)
-    shared = [title for title, _ in columns if all(cells[label, title] == cells[labels[0], title] for label in labels)]
+    shared = [
+        title
+        for title, _ in columns
+        if is_whole and all(cells[label, title] == cells[labels[0], title] for label in labels)
+    ]
     chosen = [(title, cells[labels[0], title]) for title in shared]
     chosen += [(f"{label}: {title}", own) for (label, title), own in cells.items() if title not in shared]
     rows = tuple(zip(names, *(own for _, own in chosen), strict=True))

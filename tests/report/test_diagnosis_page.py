@@ -102,6 +102,13 @@ def test_models_with_other_names_meet_in_the_medians_over_layers():
     assert "<summary>All 2, one by one</summary>" in page
 
 
+def test_a_table_that_only_some_models_have_says_whose_it_is():
+    page = render_diagnosis([diagnosis("a"), diagnosis("b", updates=(), updates_at=None)])
+
+    assert ">a: change / weight</th>" in page
+    assert ">change / weight</th>" in render_diagnosis([diagnosis("a")])
+
+
 def test_every_string_is_escaped():
     one = diagnosis(
         EVIL,
