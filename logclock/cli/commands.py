@@ -433,7 +433,7 @@ def diagnose(
         runs: Folders OUT/runs/RUN_ID, entries of a ledger as OUT:LABEL or OUT:RUN_ID, or safetensors files of any
             model, of which only the weights can be looked at.
         out: The page to write.
-        matrices: Names to look at, such as `*mlp*`; large matrices take minutes.
+        matrices: Names to look at, such as `*mlp*`; large matrices take long.
         tokens: About how many validation tokens hidden states are taken on.
         data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
     """
