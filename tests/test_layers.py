@@ -28,6 +28,7 @@ EDGES = {
     "sweep": {"train", "data", "records", "config"},
     "suggestions": {"schedules", "config"},
     "analysis": {"suggestions", "records", "config"},
+    "diagnostics": {"train", "optim", "models", "data", "analysis", "records", "config"},
     "report": {"analysis", "records", "config"},
 }
 TOP = {

@@ -419,6 +419,35 @@ def report(
     return 0
 
 
+def diagnose(
+    runs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN ...", help_behavior_hint="")],
+    /,
+    *,
+    out: Path = Path("diagnosis.html"),
+    matrices: Annotated[str, tyro.conf.arg(metavar="PATTERN")] = "*",
+    tokens: int = 2**16,
+    data_root: Location = None,
+) -> int:
+    """Look into trained models, side by side: spectra, outliers, rounding, optimizer state, size of updates; one page.
+
+    Args:
+        runs: Folders OUT/runs/RUN_ID, entries of a ledger as OUT:LABEL or OUT:RUN_ID, or safetensors files of any
+            model, of which only the weights can be looked at.
+        out: The page to write.
+        matrices: Names to look at, such as `*mlp*`; large matrices take long.
+        tokens: About how many validation tokens hidden states are taken on.
+        data_root: Where datasets lie; $LOGCLOCK_DATA or ~/.cache/logclock if not said.
+    """
+    from logclock.diagnostics import diagnose as look
+    from logclock.report.diagnosis_page import diagnosis_headline, loss_table, write_diagnosis
+    from logclock.report.tables import plain_text
+
+    found = look(runs, pattern=matrices, max_tokens=tokens, data_root=data_root, message=print)
+    page = write_diagnosis(found, out)
+    print(f"\n{plain_text(loss_table(found))}\n\n{diagnosis_headline(found)}\n\nreport: {page}")
+    return 0
+
+
 def show(
     *,
     recipe: Text = None,
@@ -638,6 +667,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "calibrate": calibrate,
     "train": train,
     "report": report,
+    "diagnose": diagnose,
     "show": show,
     "list": list_names,
     "suggest": suggest,

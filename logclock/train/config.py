@@ -159,6 +159,10 @@ class RunConfig:
     """Of the model's arithmetic; `auto` is bfloat16 autocast on CUDA devices that have it and float32 elsewhere.
     Parameters and optimizer state are float32 in any case."""
 
+    quantization: Literal[8, 4] | None = None
+    """Bits of the hidden matrices in every forward pass, evaluations included: symmetric, one scale per row, rounded to
+    the nearest, with gradients passed straight through. Parameters, state and exported weights stay float32."""
+
     backend: Literal["auto", "loop", "foreach", "fused"] = "auto"
     """How updates run; `auto` is `loop` for elementwise rules on a CPU and `foreach` otherwise. Stages on matrices
     run on stacks of equal shape, or one by one with `loop`."""
@@ -272,7 +276,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """
     data: dict[str, Any] = to_dict(config)
     del data["execution"]
-    for name in ("rest_optimizer", "batch_plan"):
+    for name in ("rest_optimizer", "batch_plan", "quantization"):
         if data[name] is None:  # a run made before there was such a field keeps its id
             del data[name]
     return data

@@ -34,6 +34,7 @@ from logclock.train.device import autocast, check_memory, choose_device, choose_
 from logclock.train.evaluate import ValidationSet
 from logclock.train.export import export_model, write_config
 from logclock.train.progress import Display, QuietDisplay
+from logclock.train.quantization import quantized_forward
 from logclock.train.record import completed_record, ended, new_record, other_lengths
 from logclock.train.series import latest, schedule_steps, schedules_of
 from logclock.train.state import RunState
@@ -127,7 +128,8 @@ def run_steps(
     device = choose_device(config.execution.device)
     in_precision = functools.partial(autocast, device, choose_precision(config.precision, device))
     model = config.model.build(seed=config.seed).to(device)
-    forward = torch.compile(model) if config.execution.compile_model else model
+    forward = model if config.quantization is None else quantized_forward(model, config.quantization)
+    forward = torch.compile(forward) if config.execution.compile_model else forward
     optimizer = build_optimizer(config, model)
     groups = group_names(config, model, optimizer)
     batches = train_batches(config, dataset)

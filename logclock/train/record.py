@@ -36,6 +36,7 @@ DECIDING = {
     "loop": "train/loop.py",
     "controllers": "train/controllers.py",
     "evaluation": "train/evaluate.py",
+    "quantization": "train/quantization.py",
 }
 """The sources that decide a run's numbers, by the name under which a difference is told."""
 
