@@ -144,6 +144,11 @@ def _roles(param: torch.Tensor, holder: Holder) -> Iterator[Role]:
         yield Role("embedding", "LoRA factor of an embedding" if "lora" in holder.part else "embedding")
     elif holder.part == "gain":
         yield Role("vector", "gain of a weight norm")
+    elif (stated := getattr(module, "weight_decay_group", None)) is not None:
+        # A module whose parameters are all of one group may say which, and why: the gains before a map are decayed,
+        # those behind it are not, and neither shape nor class tells them apart.
+        group, reason = stated
+        yield Role("weight" if group == "decay" else "vector", reason)
     elif isinstance(module, NORMS) or (re.search("Norm|norm$", kind) and is_vector(param)):
         yield Role("vector", f"{kind} {'bias' if 'bias' in attribute else 'gain'}")
     elif "bias" in attribute.split("_"):
