@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +40,10 @@ class ScaleVectors:
             "none".
 
     Examples:
-        >>> ScaleVectors(branches="separate").is_decayed("input"), ScaleVectors().is_decayed("output")
-        (True, False)
+        >>> ScaleVectors(branches="separate").weight_decay_group("input")[0]
+        'decay'
+        >>> ScaleVectors().weight_decay_group("output")
+        ('no_decay', "output gain: sets the size of an output; scale_vectors.decayed is 'input'")
 
     Deviations: the paper's formulas of magnitude and direction were not to be had, nor its weight decays. Here the
         product is taken as it stands, no direction is normalised, both factors start at 1 and are decayed alike. Its
@@ -66,9 +68,11 @@ class ScaleVectors:
         """Whether maps have gains behind them, and writers of the residual stream gains before them."""
         return self.placement != "input"
 
-    def is_decayed(self, side: Side) -> bool:
-        """Return whether the gains on one side of a map have the weight decay of matrices."""
-        return self.decayed in (side, "all")
+    def weight_decay_group(self, side: Side) -> tuple[str, str]:
+        """Return the group of the gains on one side of a map, and why, as `param_groups` reads it off their module."""
+        effects = {"input": "preconditions the map behind it", "output": "sets the size of an output"}
+        group = "decay" if self.decayed in (side, "all") else "no_decay"
+        return group, f"{side} gain: {effects[side]}; scale_vectors.decayed is {self.decayed!r}"
 
     def num_values(self, width: int) -> int:
         """Return how many parameters a gain of `width` channels has."""
@@ -89,12 +93,7 @@ class ScaleVector(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         magnitudes = {"plain": 0, "scalar": 1, "vector": width}[options.form]
         self.magnitude = nn.Parameter(torch.ones(magnitudes)) if magnitudes else None
-        why = {
-            "input": "preconditions the map behind it",
-            "output": "sets the size of an output",
-        }
-        group = "decay" if options.is_decayed(side) else "no_decay"
-        self.weight_decay_group = (group, f"{side} gain: {why[side]}; scale_vectors.decayed is {options.decayed!r}")
+        self.weight_decay_group = options.weight_decay_group(side)
 
     @property
     def gain(self) -> Tensor:
@@ -217,7 +216,19 @@ def scaling_of(options: ScaleVectors | None, *, norm: Norm, bare_norm: Norm) -> 
     def gain(side: Side) -> Norm:
         return lambda width: ScaleVector(width, side=side, options=options)
 
+    def own_gain(side: Side) -> Norm:
+        """Keep the gain of the norm itself, so that a model has the parameters that it has without options."""
+
+        def make(width: int) -> nn.Module:
+            module: Any = norm(width)
+            module.weight_decay_group = options.weight_decay_group(side)
+            return cast(nn.Module, module)
+
+        return make
+
     def scaled_norm(side: Side) -> Norm:
+        if options.form == "plain":
+            return own_gain(side)
         return lambda width: nn.Sequential(bare_norm(width), gain(side)(width))
 
     def linear(
