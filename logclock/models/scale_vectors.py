@@ -100,9 +100,35 @@ class ScaleVector(nn.Module):
         """The vector gamma."""
         return self.weight if self.magnitude is None else self.magnitude * self.weight
 
+    def extra_repr(self) -> str:
+        """Return the side, for printing."""
+        return self.weight_decay_group[1].partition(":")[0]
+
     def forward(self, x: Tensor) -> Tensor:
         """Return x, of any shape that ends with the width, with its channels scaled."""
         return x * self.gain
+
+
+class ScaledNorm(nn.Module):
+    """A norm whose gain is a `ScaleVector`, in one kernel with it, so that it rounds as one with a plain gain does.
+
+    Args:
+        bare: The norm without a gain, LayerNorm or RMSNorm.
+        gain: The gain.
+    """
+
+    def __init__(self, bare: nn.Module, gain: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(bare, nn.LayerNorm | nn.RMSNorm):
+            raise TypeError(f"a norm with a scale vector is a LayerNorm or RMSNorm, got {type(bare).__name__}.")
+        self.bare, self.gain = bare, gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, normalised over its last dimension and scaled."""
+        bare, gain = self.bare, cast(ScaleVector, self.gain).gain
+        if isinstance(bare, nn.LayerNorm):
+            return functional.layer_norm(x, bare.normalized_shape, gain, None, bare.eps)
+        return functional.rms_norm(x, list(bare.normalized_shape), gain, bare.eps)
 
 
 class ScaledLinear(nn.Linear):
@@ -155,7 +181,8 @@ class ScaledLinear(nn.Linear):
         if self.norm is not None:
             by_part = self.norm(by_part)
         scaled = by_part * torch.stack([gain.gain for gain in self._gains(self.output_gains)])
-        return scaled.reshape(shape).transpose(-3, -2).flatten(-3)
+        # Under autocast gains and norms are float32, and what follows expects the dtype of a product.
+        return scaled.reshape(shape).transpose(-3, -2).flatten(-3).to(out.dtype)
 
     @staticmethod
     def _gains(modules: nn.ModuleDict) -> list[ScaleVector]:
@@ -229,7 +256,7 @@ def scaling_of(options: ScaleVectors | None, *, norm: Norm, bare_norm: Norm) -> 
     def scaled_norm(side: Side) -> Norm:
         if options.form == "plain":
             return own_gain(side)
-        return lambda width: nn.Sequential(bare_norm(width), gain(side)(width))
+        return lambda width: ScaledNorm(bare_norm(width), gain(side)(width))
 
     def linear(
         inputs: int, outputs: int, *, parts: Sequence[str] = ("map",), groups: int = 1, is_writer: bool = False

@@ -194,6 +194,37 @@ def test_the_memory_works_in_float32_under_autocast():
 
 
 @each_family
+def test_weights_in_bfloat16_give_the_float32_logits_up_to_their_precision(kind):
+    model = config_of(kind, heads=2, head_dim=16).build(seed=0).bfloat16()
+    tokens = torch.randint(11, (1, 100), generator=torch.Generator().manual_seed(0))
+
+    narrow = model(tokens)
+
+    assert narrow.dtype == torch.bfloat16
+    torch.testing.assert_close(narrow.float(), model.float()(tokens), rtol=0, atol=0.1)  # 2^-8 relative per operation
+
+
+@each_family
+def test_the_loss_has_second_derivatives(kind):
+    """Curvature and its warm-up need them."""
+    model = config_of(kind, num_layers=1).build(seed=0).double()
+    tokens = torch.randint(11, (1, 6), generator=torch.Generator().manual_seed(0))
+    weight = model.get_parameter("blocks.0.attention.qkv.weight")
+
+    def gradient():
+        return torch.autograd.grad(model(tokens).square().sum(), weight, create_graph=True)[0]
+
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    product = torch.autograd.grad((gradient() * direction).sum(), weight)[0]
+    with torch.no_grad():
+        weight += 1e-6 * direction
+    above = gradient().detach()
+    with torch.no_grad():
+        weight -= 2e-6 * direction
+    torch.testing.assert_close(product, (above - gradient().detach()) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+@each_family
 @pytest.mark.parametrize("scale_vectors", [None, ScaleVectors(branches="separate", placement="both", form="scalar")])
 def test_the_built_model_has_the_counted_parameters(kind, scale_vectors):
     config = dataclasses.replace(config_of(kind), scale_vectors=scale_vectors)

@@ -77,6 +77,17 @@ def test_gains_of_one_change_no_bit_of_the_logits_and_no_gradient(kind, options)
 
 
 @each_family
+@each_option([ScaleVectors(branches="separate", placement="both", form="vector"), ScaleVectors(placement="both")])
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # norms of queries under autocast, always
+def test_gains_of_one_change_no_bit_in_low_precision(kind, options):
+    plain, scaled = config_of(kind, None).build(seed=3), config_of(kind, options).build(seed=3)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(plain(tokens()), scaled(tokens()))
+    assert torch.equal(plain.bfloat16()(tokens()), scaled.bfloat16()(tokens()))
+
+
+@each_family
 def test_plain_shared_gains_are_the_parameters_of_the_model_without_options(kind):
     plain, scaled = config_of(kind, None).build(seed=3), config_of(kind, ScaleVectors()).build(seed=3)
 
@@ -133,7 +144,7 @@ def test_the_logits_are_those_of_plain_matrices_that_have_swallowed_the_gains(ki
         if name.endswith("norm.weight"):
             is_bare = options.branches == "separate" and stem.endswith(("attention_norm.", "feed_forward_norm."))
             plain[name] = (
-                np.ones(18) if is_bare else vectors_of(weights, stem if stem + "weight" in weights else stem + "1.")
+                np.ones(18) if is_bare else vectors_of(weights, stem if stem + "weight" in weights else stem + "gain.")
             )
             continue
         matrix = weights[name].copy()
