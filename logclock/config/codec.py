@@ -93,7 +93,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
     Values are read as JSON where they are JSON and as strings otherwise; infinities and NaN, which JSON does not have,
     are refused where a number is expected. Changing the tag of a family member (as in
     `"lr_schedule.kind=constant"`) keeps the fields that the new class has too; where an optional member is not there,
-    the tag puts one there.
+    the tag puts one there; where an optional dataclass whose fields all have defaults is not there, any field does.
 
     Raises:
         ValueError: The assignment has no `=`, or names an unknown path.
@@ -140,6 +140,8 @@ def _assign(annotation: Any, data: Any, keys: list[str], value: Any, path: str) 
             data[key] = {keys[1]: value}
             _class_for(_hints(cls)[key], data[key])  # raises for an unknown name
             return
+        if data[key] is None and _has_defaults(_hints(cls)[key]):  # an optional dataclass that is not there
+            data[key] = {}
         _assign(_hints(cls)[key], data[key], keys[1:], value, path)
     elif key == tag and family is not None:
         known = {f.name for f in dataclasses.fields(family.get(value)) if f.init}
@@ -154,6 +156,19 @@ def _names_member(annotation: Any, keys: list[str]) -> bool:
     """Return whether keys name the member of a family that an optional field may hold, as `kind` does."""
     families = (getattr(option, "family", None) for option in typing.get_args(annotation))
     return any(isinstance(family, Registry) and keys == [family.tag] for family in families)
+
+
+def _has_defaults(annotation: Any) -> bool:
+    """Return whether an optional field may hold a dataclass, of no family, whose fields all have defaults."""
+    members = [option for option in typing.get_args(annotation) if dataclasses.is_dataclass(option)]
+    return (
+        len(members) == 1
+        and not any(
+            f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+            for f in dataclasses.fields(members[0])
+        )
+        and not isinstance(getattr(members[0], "family", None), Registry)
+    )
 
 
 def _class_for(annotation: Any, data: Any) -> Any:

@@ -5,7 +5,9 @@ from logclock.models.decoder import Decoder
 from logclock.models.enoki import EnokiConfig
 from logclock.models.llama import LlamaConfig
 from logclock.models.loss import LossParts, Objective, head_loss, language_model_loss
+from logclock.models.osdn import Osdn
 from logclock.models.qwen3 import Qwen3Config
+from logclock.models.scale_vectors import ScaleVectors
 from logclock.models.sizes import ModelSize
 
 __all__ = [
@@ -16,7 +18,9 @@ __all__ = [
     "ModelConfig",
     "ModelSize",
     "Objective",
+    "Osdn",
     "Qwen3Config",
+    "ScaleVectors",
     "head_loss",
     "language_model_loss",
 ]

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from logclock.models.layers import Attention, FeedForward, GatedAttention, SwiGLU, rotary_tables
+from logclock.models.osdn import DeltaMemory
 
 __all__ = ["Block", "Decoder", "DecoderShape", "check_decoder", "empty_decoder"]
 
 Norm = Callable[[int], nn.Module]
 """Makes a norm over the last dimension from its width."""
+
+Mixer = Attention | GatedAttention | DeltaMemory
+"""The part of a layer in which positions read from each other."""
 
 
 class DecoderShape(Protocol):
@@ -46,9 +50,7 @@ class DecoderShape(Protocol):
 class Block(nn.Module):
     """One layer: x <- x + attention(norm(x)), then x <- x + feed_forward(norm(x))."""
 
-    def __init__(
-        self, width: int, *, norm: Norm, attention: Attention | GatedAttention, feed_forward: FeedForward | SwiGLU
-    ) -> None:
+    def __init__(self, width: int, *, norm: Norm, attention: Mixer, feed_forward: FeedForward | SwiGLU) -> None:
         super().__init__()
         self.attention_norm = norm(width)
         self.attention = attention
@@ -68,6 +70,7 @@ class Decoder(nn.Module):
     Args:
         shape: Its numbers.
         norm: Makes each norm of the residual stream.
+        input_norm: Makes those before the halves of a layer, if they are others.
         attention: Makes the first half of a layer.
         feed_forward: Makes the second half of a layer.
         is_tied: Whether the embedding's matrix is the head too. It is then one parameter of one module, used twice, and
@@ -81,7 +84,8 @@ class Decoder(nn.Module):
         shape: DecoderShape,
         *,
         norm: Norm,
-        attention: Callable[[], Attention | GatedAttention],
+        input_norm: Norm | None = None,
+        attention: Callable[[], Mixer],
         feed_forward: Callable[[], FeedForward | SwiGLU],
         is_tied: bool = False,
         logit_factor: float = 1.0,
@@ -91,7 +95,7 @@ class Decoder(nn.Module):
         self.head_dim, self.rope_theta = shape.head_dim, shape.rope_theta
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(
-            Block(shape.width, norm=norm, attention=attention(), feed_forward=feed_forward())
+            Block(shape.width, norm=input_norm or norm, attention=attention(), feed_forward=feed_forward())
             for _ in range(shape.depth)
         )
         self.final_norm = norm(shape.width)
@@ -153,3 +157,9 @@ def check_decoder(config: Any) -> None:
         )
     if not 0 < config.rope_theta < math.inf:
         raise ValueError(f"rope_theta must be positive and finite, got {config.rope_theta}. The usual base is 10000.")
+    gains = getattr(config, "scale_vectors", None)
+    if gains is not None and gains.decayed != "none" and getattr(config, "mup_base_width", None) is not None:
+        raise ValueError(
+            f"scale_vectors.decayed must be 'none' under muP, got {gains.decayed!r}: what is decayed takes the "
+            "learning rate of matrices there, which falls with the width, and gains must keep theirs."
+        )

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from logclock.models.scale_vectors import ScaleVector
+
 __all__ = ["constant_std_init", "mup_factor", "scaled_gpt_init"]
 
 
@@ -108,7 +110,9 @@ def initialize(model: nn.Module, *, variance: Callable[[nn.Linear | nn.Embedding
         for parameter_name, param in module.named_parameters(recurse=False):
             if isinstance(module, nn.Linear | nn.Embedding) and parameter_name == "weight":
                 _fill_normal(param, variance=variance(module), generator=generator)
-            elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and parameter_name == "weight":
+            elif isinstance(module, ScaleVector) or (
+                isinstance(module, nn.LayerNorm | nn.RMSNorm) and parameter_name == "weight"
+            ):
                 param.fill_(1)
             else:
                 raise TypeError(

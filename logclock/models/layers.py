@@ -10,12 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from logclock.models.scale_vectors import MapMaker, plain_map
+
 __all__ = [
     "Attention",
     "FeedForward",
     "GatedAttention",
     "SwiGLU",
     "apply_rotary",
+    "bare_layer_norm",
+    "bare_rms_norm",
     "gain_only_norm",
     "rms_norm",
     "rotary_tables",
@@ -29,9 +33,19 @@ def gain_only_norm(width: int) -> nn.LayerNorm:
     return nn.LayerNorm(width, eps=NORM_EPS, bias=False)
 
 
+def bare_layer_norm(width: int) -> nn.LayerNorm:
+    """Return the same norm without a gain."""
+    return nn.LayerNorm(width, eps=NORM_EPS, elementwise_affine=False)
+
+
 def rms_norm(width: int) -> nn.RMSNorm:
     """Return a norm over the last dimension that divides by the root of the mean square, with a gain."""
     return nn.RMSNorm(width, eps=NORM_EPS)
+
+
+def bare_rms_norm(width: int) -> nn.RMSNorm:
+    """Return the same norm without a gain."""
+    return nn.RMSNorm(width, eps=NORM_EPS, elementwise_affine=False)
 
 
 def rotary_tables(
@@ -94,16 +108,19 @@ class Attention(nn.Module):
         heads: H.
         head_dim: K.
         norm: Makes the norms of queries and keys from a width; None for no norms.
+        linear: Makes the maps.
     """
 
-    def __init__(self, *, heads: int, head_dim: int, norm: Callable[[int], nn.Module] | None) -> None:
+    def __init__(
+        self, *, heads: int, head_dim: int, norm: Callable[[int], nn.Module] | None, linear: MapMaker = plain_map
+    ) -> None:
         super().__init__()
         self.heads = heads
         width = heads * head_dim
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = linear(width, 3 * width, parts=("query", "key", "value"))
         self.query_norm = norm(head_dim) if norm else nn.Identity()
         self.key_norm = norm(head_dim) if norm else nn.Identity()
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = linear(width, width, parts=("out",), is_writer=True)
 
     def forward(self, x_BLD: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
         """Return what each position reads from itself and those before it; tables as from `rotary_tables`."""
@@ -123,18 +140,21 @@ class GatedAttention(nn.Module):
         heads: H.
         head_dim: K.
         norm: Makes the norms of queries and keys from a width.
+        linear: Makes the maps.
     """
 
-    def __init__(self, *, heads: int, head_dim: int, norm: Callable[[int], nn.Module]) -> None:
+    def __init__(
+        self, *, heads: int, head_dim: int, norm: Callable[[int], nn.Module], linear: MapMaker = plain_map
+    ) -> None:
         super().__init__()
         self.heads = heads
         width = heads * head_dim
-        self.query_gate = nn.Linear(width, 2 * width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
+        self.query_gate = linear(width, 2 * width, parts=("query", "gate"), groups=heads)
+        self.key = linear(width, width, parts=("key",))
+        self.value = linear(width, width, parts=("value",))
         self.query_norm = norm(head_dim)
         self.key_norm = norm(head_dim)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = linear(width, width, parts=("out",), is_writer=True)
 
     def forward(self, x_BLD: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
         """Return what each position reads from itself and those before it; tables as from `rotary_tables`."""
@@ -150,10 +170,10 @@ class GatedAttention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear maps with the exact GELU, x Phi(x), between them; the middle is four times as wide."""
 
-    def __init__(self, *, width: int) -> None:
+    def __init__(self, *, width: int, linear: MapMaker = plain_map) -> None:
         super().__init__()
-        self.into = nn.Linear(width, 4 * width, bias=False)
-        self.out = nn.Linear(4 * width, width, bias=False)
+        self.into = linear(width, 4 * width, parts=("into",))
+        self.out = linear(4 * width, width, parts=("out",), is_writer=True)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Return the output of each position on its own."""
@@ -168,13 +188,14 @@ class SwiGLU(nn.Module):
     Args:
         width: d.
         hidden: F, the width of the middle.
+        linear: Makes the maps.
     """
 
-    def __init__(self, *, width: int, hidden: int) -> None:
+    def __init__(self, *, width: int, hidden: int, linear: MapMaker = plain_map) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.into = nn.Linear(width, hidden, bias=False)
-        self.out = nn.Linear(hidden, width, bias=False)
+        self.gate = linear(width, hidden, parts=("gate",))
+        self.into = linear(width, hidden, parts=("into",))
+        self.out = linear(hidden, width, parts=("out",), is_writer=True)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Return the output of each position on its own."""

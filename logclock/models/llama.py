@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from logclock.models.base import ModelConfig
 from logclock.models.decoder import Decoder, check_decoder, empty_decoder
 from logclock.models.init import constant_std_init, mup_factor
-from logclock.models.layers import Attention, SwiGLU, rms_norm
+from logclock.models.layers import Attention, SwiGLU, bare_rms_norm, rms_norm
+from logclock.models.osdn import DeltaMemory, Osdn
+from logclock.models.scale_vectors import ScaleVectors, num_gains, scaling_of
 from logclock.models.sizes import ModelSize
 
 __all__ = ["LlamaConfig"]
@@ -25,6 +27,8 @@ class LlamaConfig(ModelConfig):
         head_dim: Even. 64 in the paper; 16 gives micro sizes that run on a CPU.
         num_layers: L; as many as heads if None, which is the paper's smaller model at 12 heads. Its larger one has 24.
         feed_forward_width: F; 8 d / 3 rounded down if None, which is 2048 at 12 heads.
+        scale_vectors: Where the gains stand and which are decayed; None is one gain in each norm, none decayed.
+        osdn: Puts Online Scaled DeltaNet in the place of attention, without positions or norms of queries and keys.
         vocab_size: Rows of the one table. The default is GPT-2's 50,257, padded.
         rope_theta: Base of the rotary wavelengths.
         mup_base_width: Width of the model whose learning rate is to fit: initial weights and the learning rate of
@@ -43,6 +47,8 @@ class LlamaConfig(ModelConfig):
     head_dim: int = 64
     num_layers: int | None = None
     feed_forward_width: int | None = None
+    scale_vectors: ScaleVectors | None = field(default=None, metadata={"omit_default": True})
+    osdn: Osdn | None = field(default=None, metadata={"omit_default": True})
     vocab_size: int = 50304
     rope_theta: float = 10000.0
     mup_base_width: int | None = field(default=None, metadata={"omit_default": True})
@@ -76,24 +82,38 @@ class LlamaConfig(ModelConfig):
         return mup_factor(width=self.width, base_width=self.mup_base_width)
 
     def size(self) -> ModelSize:
-        """Return P, D and the shape, norm gains counted."""
-        per_layer = 4 * self.width**2 + 3 * self.width * self.hidden + 2 * self.width
-        non_embedding_params = self.depth * per_layer + self.width
+        """Return P, D and the shape, gains counted."""
+        gains = num_gains(
+            self.scale_vectors,
+            width=self.width,
+            depth=self.depth,
+            readers=(self.width,) * 3 + (self.hidden,) * 2,
+            writers=(self.width, self.hidden),
+        )
+        rates = self.width * self.heads if self.osdn else 0
+        non_embedding_params = self.depth * (4 * self.width**2 + 3 * self.width * self.hidden + rates) + gains
         return ModelSize(
             non_embedding_params=non_embedding_params,
             total_params=non_embedding_params + self.width * self.vocab_size,
             num_layers=self.depth,
             width=self.width,
             vocab_size=self.vocab_size,
+            memory_head_dim=self.head_dim if self.osdn else None,
         )
 
     def build(self, *, seed: int) -> Decoder:
         """Return the model with weights of standard deviation 0.02 drawn from `seed`; see `ModelConfig.build`."""
+        scaling = scaling_of(self.scale_vectors, norm=rms_norm, bare_norm=bare_rms_norm)
         model = empty_decoder(
             self,
-            norm=rms_norm,
-            attention=lambda: Attention(heads=self.heads, head_dim=self.head_dim, norm=None),
-            feed_forward=lambda: SwiGLU(width=self.width, hidden=self.hidden),
+            norm=scaling.output_norm,
+            input_norm=scaling.input_norm,
+            attention=lambda: (
+                DeltaMemory(heads=self.heads, head_dim=self.head_dim, options=self.osdn, linear=scaling.linear)
+                if self.osdn
+                else Attention(heads=self.heads, head_dim=self.head_dim, norm=None, linear=scaling.linear)
+            ),
+            feed_forward=lambda: SwiGLU(width=self.width, hidden=self.hidden, linear=scaling.linear),
             is_tied=True,
             logit_factor=self.matrix_lr_factor,
         )

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from logclock.models.base import ModelConfig
 from logclock.models.decoder import Decoder, check_decoder, empty_decoder
 from logclock.models.init import mup_factor, scaled_gpt_init
-from logclock.models.layers import GatedAttention, SwiGLU, rms_norm
+from logclock.models.layers import GatedAttention, SwiGLU, bare_rms_norm, rms_norm
+from logclock.models.osdn import DeltaMemory, Osdn
+from logclock.models.scale_vectors import ScaleVectors, num_gains, scaling_of
 from logclock.models.sizes import ModelSize
 
 __all__ = ["Qwen3Config"]
@@ -25,6 +27,8 @@ class Qwen3Config(ModelConfig):
         heads: Attention heads per layer. The published sizes are 2 to 12, and 14.
         head_dim: Even. 128 in the paper; 16 gives micro sizes that run on a CPU.
         num_layers: L, if it is not to follow from `heads`.
+        scale_vectors: Where the gains stand and which are decayed; None is one gain in each norm, none decayed.
+        osdn: Puts Online Scaled DeltaNet in the place of attention, without positions or norms of queries and keys.
         vocab_size: Rows of the embedding and of the untied head. The default is GPT-2's 50,257, padded.
         rope_theta: Base of the rotary wavelengths.
         mup_base_width: Width of the model whose learning rate is to fit: initial weights and the learning rate of
@@ -44,6 +48,8 @@ class Qwen3Config(ModelConfig):
     heads: int
     head_dim: int = 128
     num_layers: int | None = None
+    scale_vectors: ScaleVectors | None = field(default=None, metadata={"omit_default": True})
+    osdn: Osdn | None = field(default=None, metadata={"omit_default": True})
     vocab_size: int = 50304
     rope_theta: float = 10000.0
     mup_base_width: int | None = field(default=None, metadata={"omit_default": True})
@@ -67,24 +73,43 @@ class Qwen3Config(ModelConfig):
         return mup_factor(width=self.width, base_width=self.mup_base_width)
 
     def size(self) -> ModelSize:
-        """Return P, D and the shape, norm gains counted."""
-        per_layer = 14 * self.width**2 + 2 * self.width + 2 * self.head_dim
-        non_embedding_params = self.depth * per_layer + self.width
+        """Return P, D and the shape, gains counted."""
+        gains = num_gains(
+            self.scale_vectors,
+            width=self.width,
+            depth=self.depth,
+            readers=(self.width,) * 4 + (3 * self.width,) * 2,
+            writers=(self.width, 3 * self.width),
+            head_norms=() if self.osdn else (self.head_dim,) * 2,
+        )
+        rates = self.width * self.heads if self.osdn else 0
+        non_embedding_params = self.depth * (14 * self.width**2 + rates) + gains
         return ModelSize(
             non_embedding_params=non_embedding_params,
             total_params=non_embedding_params + 2 * self.width * self.vocab_size,
             num_layers=self.depth,
             width=self.width,
             vocab_size=self.vocab_size,
+            memory_head_dim=self.head_dim if self.osdn else None,
         )
 
     def build(self, *, seed: int) -> Decoder:
         """Return the model with ScaledGPT weights drawn from `seed`; see `ModelConfig.build`."""
+        scaling = scaling_of(self.scale_vectors, norm=rms_norm, bare_norm=bare_rms_norm)
         model = empty_decoder(
             self,
-            norm=rms_norm,
-            attention=lambda: GatedAttention(heads=self.heads, head_dim=self.head_dim, norm=rms_norm),
-            feed_forward=lambda: SwiGLU(width=self.width, hidden=3 * self.width),
+            norm=scaling.output_norm,
+            input_norm=scaling.input_norm,
+            attention=lambda: (
+                DeltaMemory(
+                    heads=self.heads, head_dim=self.head_dim, options=self.osdn, is_gated=True, linear=scaling.linear
+                )
+                if self.osdn
+                else GatedAttention(
+                    heads=self.heads, head_dim=self.head_dim, norm=scaling.output_norm, linear=scaling.linear
+                )
+            ),
+            feed_forward=lambda: SwiGLU(width=self.width, hidden=3 * self.width, linear=scaling.linear),
         )
         scaled_gpt_init(
             model,

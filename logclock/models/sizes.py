@@ -16,7 +16,8 @@ class ModelSize:
         compute_6p        6 P                   every weight but the vocabulary tables
         compute_kaplan    72 L d^2              the same from the shape; equal to 6 P where P = 12 L d^2
         compute_6d        6 P + 6 V d           adds the head, a matrix product; the embedding is a lookup and free
-        compute_deepseek  72 L d^2 + 12 L d S   no head, but the S^2 part of attention, without the causal saving
+        compute_deepseek  72 L d^2 + 12 L d S   no head, but the S^2 part of attention, without the causal saving;
+                                                18 L d K in its place for a memory of K x K numbers per head
 
     The head costs the same whether it has a table of its own or is tied to the embedding. A layer that is not of 12 d^2
     parameters shows in 6 P and 6 P + 6 V d; the forms in 72 L d^2 take it for one, as the studies' figures do.
@@ -27,6 +28,8 @@ class ModelSize:
         num_layers: L.
         width: d.
         vocab_size: V, with padding.
+        memory_head_dim: K, if the layers read from memories that are written by the delta rule, and not by attention.
+            Residual, write and read are K^2 multiply-adds each, for each head and token.
 
     Examples:
         >>> size = ModelSize(
@@ -46,6 +49,7 @@ class ModelSize:
     num_layers: int
     width: int
     vocab_size: int
+    memory_head_dim: int | None = None
 
     def tokens_for(self, *, ratio: float = 20.0) -> int:
         """Return the token budget, `ratio` tokens for each of the D parameters, vocabulary tables included."""
@@ -84,6 +88,6 @@ class ModelSize:
         return 6 * (self.non_embedding_params + self.vocab_size * self.width) * tokens
 
     def compute_deepseek(self, *, sequence_length: int, tokens: int = 1) -> int:
-        """Return 72 L d^2 + 12 L d S per token."""
-        per_token = 72 * self.num_layers * self.width**2 + 12 * self.num_layers * self.width * sequence_length
-        return per_token * tokens
+        """Return 72 L d^2 + 12 L d S per token, or 72 L d^2 + 18 L d K with memories in the place of attention."""
+        reach = 12 * sequence_length if self.memory_head_dim is None else 18 * self.memory_head_dim
+        return (72 * self.num_layers * self.width**2 + self.num_layers * self.width * reach) * tokens

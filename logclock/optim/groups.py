@@ -68,7 +68,8 @@ def assign_groups(model: nn.Module, *, overrides: Mapping[str, Group] | None = N
 
     Decayed are the weights of linear, convolutional and recurrent layers, of attention and of experts, an untied output
     head included. Not decayed are embeddings (and a head tied to one), the gains and biases of norms, every bias, and
-    what has one dimension. A reason says so where the group follows from a name or a shape alone.
+    what has one dimension. A reason says so where the group follows from a name or a shape alone. A module may say it
+    of all its own parameters, as `module.weight_decay_group = ("decay", "why")`.
 
     Args:
         model: The model.

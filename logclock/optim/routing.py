@@ -144,6 +144,8 @@ def _roles(param: torch.Tensor, holder: Holder) -> Iterator[Role]:
         yield Role("embedding", "LoRA factor of an embedding" if "lora" in holder.part else "embedding")
     elif holder.part == "gain":
         yield Role("vector", "gain of a weight norm")
+    elif (stated := getattr(module, "weight_decay_group", None)) is not None:
+        yield _stated(stated, holder)
     elif isinstance(module, NORMS) or (re.search("Norm|norm$", kind) and is_vector(param)):
         yield Role("vector", f"{kind} {'bias' if 'bias' in attribute else 'gain'}")
     elif "bias" in attribute.split("_"):
@@ -155,6 +157,20 @@ def _roles(param: torch.Tensor, holder: Holder) -> Iterator[Role]:
     else:
         yield from _weights(param, holder)
     yield from _guesses(param, holder)
+
+
+def _stated(stated: object, holder: Holder) -> Role:
+    """Return the role of the parameters of a module that says which group they belong to.
+
+    The gains before a map are decayed, those behind it are not, and neither shape nor class tells them apart.
+    """
+    match stated:
+        case ("decay" | "no_decay" as group, str(reason)):
+            return Role("weight" if group == "decay" else "vector", reason)
+    raise ValueError(
+        f"weight_decay_group of {holder.name or 'the model'!r} must be ('decay', WHY) or ('no_decay', WHY), got "
+        f"{stated!r}. It says which group all parameters of that {holder.kind} belong to."
+    )
 
 
 def _parts(param: torch.Tensor, holder: Holder) -> Iterator[Role]:

@@ -349,6 +349,34 @@ def test_an_absurd_value_is_one_short_error(digits):
     assert len(str(error.value)) < 400
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fan:
+    speed: float = 1.0
+    mode: Literal["fast", "slow"] = "fast"
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    fan: Fan | None = field(default=None, metadata={"omit_default": True})
+    inner: Inner | None = None
+
+
+def test_a_field_of_an_optional_dataclass_puts_one_there():
+    assert override(House(), ["fan.mode=slow", "fan.speed=2"]).fan == Fan(speed=2.0, mode="slow")
+    assert override(House(fan=Fan(speed=3.0)), ["fan.mode=slow"]).fan == Fan(speed=3.0, mode="slow")
+    assert override(House(fan=Fan()), ["fan=null"]) == House()
+
+
+def test_an_optional_dataclass_with_required_fields_is_not_put_there_by_one_of_them():
+    with pytest.raises(ValueError, match="nothing below 'inner' has fields"):
+        override(House(), ["inner.rate=2"])
+
+
+def test_an_unknown_field_of_an_optional_dataclass_is_explained():
+    with pytest.raises(ValueError, match=r"^unknown path 'fan\.sped'\. Did you mean 'speed'\?"):
+        override(House(), ["fan.sped=2"])
+
+
 def test_the_config_that_was_given_is_not_changed():
     override(OUTER, ["inner.steps=99", "size.side=99", "numbers=[9]"])
 

@@ -19,6 +19,31 @@ def module_with(**children):
     return module
 
 
+# ----- modules that say it themselves
+
+
+@pytest.mark.parametrize("assign", [assign_groups, assign_matrices])
+def test_a_norm_may_ask_for_decay_and_says_why(assign):
+    model = module_with(before=nn.RMSNorm(4), behind=nn.LayerNorm(4))
+    model.before.weight_decay_group = ("decay", "makes itself larger")
+
+    groups = groups_and_reasons(model, assign)
+
+    more = "; 1-D, and matrix rules take 2-D parameters" if assign is assign_matrices else ""
+    assert groups["before.weight"] == ("decay", f"makes itself larger{more}")
+    assert groups["behind.weight"] == ("no_decay", "LayerNorm gain")
+    assert groups["behind.bias"][0] == "no_decay"
+
+
+@pytest.mark.parametrize("stated", ["decay", ("no-decay", "typing"), ("decay", 1), ("decay",)])
+def test_a_group_that_a_module_states_wrongly_is_an_error(stated):
+    model = module_with(gain=nn.RMSNorm(4))
+    model.gain.weight_decay_group = stated
+
+    with pytest.raises(ValueError, match=r"^weight_decay_group of 'gain' must be \('decay', WHY\)"):
+        assign_groups(model)
+
+
 # ----- modules of torch
 
 
