@@ -28,6 +28,8 @@ class Case:
         jumps: Whether the update is the sign of an average, which two roundings of the same zero can set apart.
         drifts: States that gradients of zero do not leave at zero.
         decay_at_rest: Share of the decay that acts on a tensor of a shape whose gradient is zero.
+        only_falls: Whether an update is the gradient times a rate that only falls, which in 2,500 updates does not
+            come to the end of a curved valley.
         runs_away: Whether steps grow faster than gradients, so that no useful rate holds where walls are steep.
         free_signs: States of which the equations leave the signs of columns open, eigenvectors.
         is_joint: Whether numbers are shared by all tensors: the reference then takes lists of tensors and of gradients,
@@ -45,6 +47,7 @@ class Case:
     jumps: bool = False
     drifts: tuple[str, ...] = ()
     decay_at_rest: Callable = lambda shape: 1.0
+    only_falls: bool = False
     runs_away: bool = False
     free_signs: tuple[str, ...] = ()
     is_joint: bool = False

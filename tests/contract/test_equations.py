@@ -208,6 +208,10 @@ def test_descends_a_parabola(case):
 def test_descends_the_valley_of_rosenbrock(case):
     if case.runs_away:
         pytest.skip("steps that grow faster than gradients leave the valley over its walls")
+    if case.only_falls:
+        pytest.skip(
+            "without momentum and at rates that only fall, a curved valley takes more updates than this test has"
+        )
     start = torch.tensor([-1.0, 1.5])
 
     lr = case.valley_lr or case.descent_lr

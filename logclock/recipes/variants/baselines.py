@@ -1,6 +1,15 @@
 """Elementwise optimizers whose memory is constant: AdamW, what may stand around it, and its kin."""
 
-from logclock.algorithms import LapropSpec, LionSpec, NadamwSpec, NormsgdSpec, SgdSpec, SignumSpec
+from logclock.algorithms import (
+    AdagradNormSpec,
+    AdagradSpec,
+    LapropSpec,
+    LionSpec,
+    NadamwSpec,
+    NormsgdSpec,
+    SgdSpec,
+    SignumSpec,
+)
 from logclock.recipes.protocol import early_decay, log_time_decay_of, matched_decay_of
 from logclock.recipes.variants.settings import adamw, adamw_of_horizon, plain
 from logclock.recipes.variants.sources import COMPONENTS_LOG, DEMO_LOG, HORIZON_LOG, SHORT_SWEEP, WARMUP_LOG
@@ -113,6 +122,20 @@ BASELINES = (
             "warmup": measured(0.05, WARMUP_LOG),
         },
         axes=(DECAY_AXIS, memory_axis("momentum", "0.9", "0.98"), Axis(path="optimizer.nesterov", values=("false",))),
+    ),
+    Variant(
+        name="adagrad",
+        question="AdaGrad with AdamW's decay and cosine: what does forgetting old gradients bring, and momentum?",
+        setup=lambda lr, steps, kappa: AdagradSpec(lr=lr, **plain(steps)),
+        peak_lr={"demo": guess(5e-2, "the first steps are Adam's, later ones shrink by themselves")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.initial", values=("1e-8", "1e-6", "1e-4"))),
+    ),
+    Variant(
+        name="adagrad-norm",
+        question="AdaGrad-Norm with AdamW's decay and cosine: is one rate for all weights enough, if it adapts?",
+        setup=lambda lr, steps, kappa: AdagradNormSpec(lr=lr, **plain(steps)),
+        peak_lr={"demo": guess(5.0, "the length of the first update, of all weights together")},
+        axes=(DECAY_AXIS, Axis(path="optimizer.initial", values=("0.1", "1.0", "10.0"))),
     ),
 )
 """Variants of this file, in the order of the list."""
