@@ -242,7 +242,57 @@ a machine with a GPU, `make test-gpu` runs the contract, the golden runs, GradSc
 def page(results):
     """Return the text of the page."""
     kernels = json.loads(KERNELS.read_text())
-    return "\n".join([INTRODUCTION, *(section(result) for result in results), gpu_section(results, kernels)])
+    others = [scaling_section(result) for result in found("scaling")] + [peer_section(r) for r in found("peers")]
+    return "\n".join([INTRODUCTION, *(section(result) for result in results), *others, gpu_section(results, kernels)])
+
+
+def found(folder):
+    """Return the results that another benchmark has left in a folder of its own."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / folder).glob("*.json"))]
+
+
+def scaling_section(result):
+    """Return the ratios over sizes and numbers of tensors, from scaling.py."""
+    names = list(result["bytes"])
+    lines = [
+        f"## From small to large, {result['processor']}, {plural(result['threads'], 'thread')}",
+        "",
+        f"{result['date']}, {result['repeats']} pairs each, load {result['load_before']} before the start "
+        "(`python benchmarks/scaling.py --json benchmarks/results/scaling/MACHINE.json`). In parentheses what the cost "
+        "model says: the bytes of the update over the bandwidth of a copy, as a ratio to the time of the reference. "
+        "Where everything fits the caches the model is of no use.",
+        "",
+    ]
+    for axis, title in (("parameters", "millions, 26 tensors"), ("tensors", "tensors, 20 million")):
+        rows = {(row["value"], row["optimizer"]): row for row in result["rows"] if row["axis"] == axis}
+        values = list(dict.fromkeys(value for value, _ in rows))
+        cells = [[str(value), *(_with_model(rows[value, name]) for name in names)] for value in values]
+        lines += [*table([title, *names], cells), ""]
+    return "\n".join(lines)
+
+
+def _with_model(row):
+    return f"{row['ratio']:.2f} ({row['model_milliseconds'] / row['reference_milliseconds']:.2f})"
+
+
+def peer_section(result):
+    """Return our steps over those of other packages, from peers.py."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        f"## Beside other packages, {result['processor']}, {plural(result['threads'], 'thread')}",
+        "",
+        f"Our step over the peer's in the same process, below 1 where ours is faster: {result['date']}, {versions}, "
+        f"{result['repeats']} pairs each, load {result['load_before']} before the start (`python benchmarks/peers.py "
+        "--json benchmarks/results/peers/MACHINE.json`, which says what the settings are). Peers that compile "
+        "themselves are measured without that.",
+        "",
+    ]
+    for is_matrix, title in ((False, "26 tensors"), (True, "24 hidden matrices")):
+        rows = [
+            [r["optimizer"], r["backend"], r["peer"], ratio(r)] for r in result["peers"] if r["matrices"] == is_matrix
+        ]
+        lines += [*table([title, "backend", "peer", "ours / peer"], rows), ""]
+    return "\n".join(lines)
 
 
 def section(result):

@@ -1,5 +1,6 @@
 """Backends: engines that run any rule, `run(rule, params, grads, states, scalars)`, in place."""
 
+import functools
 import warnings
 from collections.abc import Callable
 
@@ -10,13 +11,18 @@ from logclock.backends.parts import Turns, finish_together
 from logclock.config.registry import suggestion
 from logclock.rules import Rule
 
-__all__ = ["BACKENDS", "current_name", "finish_together", "get", "get_start", "name_for"]
+__all__ = ["BACKENDS", "SlowBackendWarning", "current_name", "finish_together", "get", "get_start", "name_for"]
+
 
 Run = Callable[..., None]
 
 BACKENDS: dict[str, Run] = {"loop": loop.run, "foreach": foreach.run, "fused": fused.run}
 
 STARTS: dict[str, Callable[..., Turns]] = {"loop": loop.start, "foreach": foreach.start, "fused": fused.start}
+
+
+class SlowBackendWarning(UserWarning):
+    """Backend `auto` is not the fastest one that this machine could have."""
 
 
 def get(name: str, device: torch.device, rule: Rule) -> Run:
@@ -48,14 +54,26 @@ def _checked_name(name: str, device: torch.device, rule: Rule) -> str:
 
 
 def name_for(name: str, device: torch.device, rule: Rule) -> str:
-    """Return the backend that a name stands for: `auto` is `loop` for an elementwise rule on a CPU, else `foreach`.
+    """Return the backend that a name stands for: `auto` is the fastest one that can run.
 
-    Both give the same bits on every machine of a kind, which `fused` does not promise.
+    For an elementwise rule on a CPU that is `fused`, or `loop` where nothing can be compiled, which is said once; for
+    anything else it is `foreach`.
     """
     name = current_name(name)
-    if name == "auto":
-        return "loop" if device.type == "cpu" and rule.is_elementwise else "foreach"
-    return name
+    if name != "auto":
+        return name
+    if device.type != "cpu" or not rule.is_elementwise:
+        return "foreach"
+    reason = fused.unavailable_reason(device)
+    if reason is None:
+        return "fused"
+    _say_once(reason)
+    return "loop"
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    warnings.warn(f"updates run on backend 'loop', several times slower: {reason}", SlowBackendWarning, stacklevel=2)
 
 
 def current_name(name: str) -> str:

@@ -6,7 +6,7 @@ Shape suffixes: B batch, L sequence, D width of a state.
 import copy
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from logclock.data import Dataset
 from logclock.models.decoder import Block, Decoder
 from logclock.train.config import RunConfig
 from logclock.train.evaluate import ValidationSet
+from logclock.train.passes import Passes
 from logclock.train.quantization import hidden_matrices, rounded_rows
 
 __all__ = ["classes_of_dataset", "quantized_losses", "states_facts", "validation_loss"]
@@ -41,7 +42,7 @@ def classes_of_dataset(dataset: Dataset) -> np.ndarray:
 
 def validation_loss(model: nn.Module, dataset: Dataset, config: RunConfig) -> float:
     """Return the validation loss on the tokens on which the run measured it, in float32 on the CPU."""
-    found = ValidationSet(dataset, config).evaluate(model, forward=model, device=CPU, autocast=_as_it_is)
+    found = ValidationSet(dataset, config).evaluate(model, cross_entropy=Passes(model).cross_entropy, device=CPU)
     model.eval()
     return found.loss
 
@@ -157,7 +158,3 @@ def _inputs(dataset: Dataset, config: RunConfig, max_tokens: int) -> Iterator[Te
     batches = ValidationSet(dataset, config).batches()
     for inputs_BL, _ in itertools.islice(batches, max(1, max_tokens // per_batch)):
         yield inputs_BL
-
-
-def _as_it_is() -> AbstractContextManager[object]:
-    return nullcontext()

@@ -1,7 +1,6 @@
 """What does the checkpoint of a run that was stopped say: weights, optimizer state, and the update that comes next?"""
 
 import dataclasses
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ from logclock.optim import ScheduledOptimizer
 from logclock.train.config import RunConfig
 from logclock.train.controllers import Controllers
 from logclock.train.curvature import sampled_backward
-from logclock.train.device import autocast, choose_device, choose_precision, torch_settings
-from logclock.train.loop import backward, build_optimizer, clip_gradient, joined, train_batches
-from logclock.train.quantization import quantized_forward
+from logclock.train.device import choose_device, torch_settings
+from logclock.train.loop import backward, build_optimizer, joined, train_batches
+from logclock.train.passes import Passes
 from logclock.train.record import new_record
 from logclock.train.state import RunState
 
@@ -88,17 +87,15 @@ def read_checkpoint(directory: Path, config: RunConfig, dataset: Dataset) -> Sto
 def _make_update(config: RunConfig, run: RunState, dataset: Dataset, step: int) -> None:
     """Make one step of `train.loop.run_steps`, without what it reports."""
     model, optimizer, control, device = run.model, run.optimizer, run.controllers, run.device
-    forward = model if config.quantization is None else quantized_forward(model, config.quantization)
-    in_precision = functools.partial(autocast, device, choose_precision(config.precision, device))
+    passes = Passes.of(config, model, device)
     _, numbers = control.begin(step)
     inputs_BL, targets_BL = (tokens.to(device) for tokens in joined(train_batches(config, dataset), numbers))
     optimizer.zero_grad(set_to_none=True)
     parts = control.batch.parts(len(numbers), config.accumulation_steps)
     if optimizer.is_due("curvature"):
         with optimizer.curvature(samples=inputs_BL.numel()):
-            sampled_backward(config.seed, forward, inputs_BL, in_precision, parts=parts, step=step)
-    backward(config, forward, inputs_BL, targets_BL, in_precision, parts=parts, observe=control.batch.after_part)
-    clip_gradient(model, config.grad_clip)
+            sampled_backward(config.seed, passes.logits, inputs_BL, parts=parts, step=step)
+    backward(config, passes, inputs_BL, targets_BL, parts=parts, observe=control.batch.after_part)
     optimizer.step()
 
 

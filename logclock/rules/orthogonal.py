@@ -46,10 +46,10 @@ class OrthogonalSpec(Spec):
     on the machine, as the recipes do."""
 
     iteration_form: Literal["direct", "gram", "auto"] = dataclasses.field(
-        default="direct", metadata={"omit_default": True}
+        default="auto", metadata={"omit_default": True}
     )
     """How the steps are computed: on the matrix, or on the Gram matrix of its short side; "auto" is what is faster for
-    its shape. They differ by rounding, a few millionths of an update in float32."""
+    its shape, in bfloat16 always the first. They differ by rounding, a few millionths of an update in float32."""
 
     row_blocks: RowBlocks = 1
     """Blocks of rows that are matrices of their own: how many equal ones, 3 for a fused QKV projection or one for each

@@ -1,7 +1,6 @@
 """How long will runs take on this machine? A few steps of each, in processes like those that will make the runs."""
 
 import dataclasses
-import functools
 import json
 import os
 import subprocess
@@ -14,9 +13,10 @@ from pathlib import Path
 from logclock.config import from_dict, to_dict
 from logclock.sweep.workers import KEEP_MEMORY, check_num_jobs
 from logclock.train.config import RunConfig
-from logclock.train.device import autocast, choose_device, choose_precision, torch_settings
+from logclock.train.device import choose_device, torch_settings
 from logclock.train.evaluate import ValidationSet
 from logclock.train.loop import open_dataset, run_steps
+from logclock.train.passes import Passes
 from logclock.train.progress import QuietDisplay
 from logclock.train.record import new_record
 from logclock.train.stop import StopRequest
@@ -154,11 +154,11 @@ def _time_evaluation(config: RunConfig, data_root: str | None) -> float:
     short = ValidationSet(
         dataset, dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, batches=few))
     )
-    in_precision = functools.partial(autocast, device, choose_precision(config.precision, device))
+    passes = Passes.of(config, model, device)
     seconds = []
     for _ in range(2):  # the first one warms up
         began = time.perf_counter()
-        short.evaluate(model, forward=model, device=device, autocast=in_precision)
+        short.evaluate(model, cross_entropy=passes.cross_entropy, device=device)
         seconds.append(time.perf_counter() - began)
     return min(seconds) * num_batches / few
 

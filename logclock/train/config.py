@@ -97,8 +97,9 @@ class ExecutionConfig:
     num_threads: int = 1
     """Threads of torch's CPU kernels. Two runs side by side with one thread each beat one run with two."""
 
-    compile_model: bool = False
-    """Whether the model goes through torch.compile; pays off for large models and long runs."""
+    compile_model: bool | Literal["auto"] = "auto"
+    """Whether the passes of training go through torch.compile; "auto" times a few of them before the first step of a
+    run whose passes would take ten minutes or more, and takes what is faster. The record keeps the decision."""
 
     checkpoint_interval: int | None = 1000
     """Updates between checkpoints; None writes one only when a signal stops the run."""
@@ -164,8 +165,8 @@ class RunConfig:
     the nearest, with gradients passed straight through. Parameters, state and exported weights stay float32."""
 
     backend: Literal["auto", "loop", "foreach", "fused"] = "auto"
-    """How updates run; `auto` is `loop` for elementwise rules on a CPU and `foreach` otherwise. Stages on matrices
-    run on stacks of equal shape, or one by one with `loop`."""
+    """How updates run; `auto` is `fused` for elementwise rules on a CPU (`loop` without a C++ compiler) and `foreach`
+    otherwise; the record says which. Stages on matrices run on stacks of equal shape, or one by one with `loop`."""
 
     evaluation: EvaluationConfig
     """When and on what the validation loss is measured."""

@@ -4,7 +4,6 @@ Shape suffixes: B batch, L sequence, V vocabulary, N = B L tokens.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -16,9 +15,8 @@ __all__ = ["sampled_backward"]
 
 def sampled_backward(
     seed: int,
-    forward: Callable[[Tensor], Tensor],
+    logits: Callable[[Tensor], Tensor],
     inputs_BL: Tensor,
-    in_precision: Callable[[], AbstractContextManager[object]],
     *,
     parts: int,
     step: int,
@@ -30,8 +28,7 @@ def sampled_backward(
     """
     generator = torch.Generator(device=inputs_BL.device).manual_seed((seed * 2**24 + step) % 2**63)
     for inputs in inputs_BL.chunk(parts):
-        with in_precision():
-            logits_BLV = forward(inputs)
+        logits_BLV = logits(inputs)
         probs_NV = logits_BLV.detach().float().flatten(0, -2).softmax(dim=-1)
         labels_N = torch.multinomial(probs_NV, 1, generator=generator).squeeze(1)
         loss = language_model_loss(logits_BLV, labels_N.view(inputs.shape)).cross_entropy

@@ -4,13 +4,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from logclock.data import Dataset, validation_batches
-from logclock.models import language_model_loss
 from logclock.train.config import RunConfig
 
 __all__ = ["Evaluation", "Halves", "ValidationSet"]
@@ -60,28 +58,25 @@ class ValidationSet:
         self,
         model: nn.Module,
         *,
-        forward: Callable[[Tensor], Tensor],
+        cross_entropy: Callable[[Tensor, Tensor], Tensor],
         device: torch.device,
-        autocast: Callable[[], AbstractContextManager[object]],
     ) -> Evaluation:
         """Measure the loss, leaving the model in training mode.
 
         Args:
             model: The model, for its mode.
-            forward: What maps tokens to logits; the model or its compiled form.
+            cross_entropy: Its mean loss on inputs and targets, in nats; see `Passes`.
             device: Where the model lies.
-            autocast: Context of the forward pass, as in training.
         """
-        means, counts = _losses(self.batches(), model, forward, device, autocast)
+        means, counts = _losses(self.batches(), model, cross_entropy, device)
         return _evaluation(means, counts, self.num_bytes)
 
     def evaluate_halves(
         self,
         model: nn.Module,
         *,
-        forward: Callable[[Tensor], Tensor],
+        cross_entropy: Callable[[Tensor, Tensor], Tensor],
         device: torch.device,
-        autocast: Callable[[], AbstractContextManager[object]],
     ) -> Halves | None:
         """Measure the loss on each half of the whole validation set, whatever part of it the evaluations use.
 
@@ -90,7 +85,7 @@ class ValidationSet:
         Returns:
             None if the set is a single batch.
         """
-        means, counts = _losses(self._all_batches(), model, forward, device, autocast)
+        means, counts = _losses(self._all_batches(), model, cross_entropy, device)
         middle = len(means) // 2
         if not middle:
             return None
@@ -132,19 +127,16 @@ class ValidationSet:
 def _losses(
     batches: Iterator[tuple[Tensor, Tensor]],
     model: nn.Module,
-    forward: Callable[[Tensor], Tensor],
+    cross_entropy: Callable[[Tensor, Tensor], Tensor],
     device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
 ) -> tuple[list[float], list[int]]:
     """Return the mean loss and the number of targets of every batch, leaving the model in training mode."""
     model.eval()
     losses, counts = [], []
     with torch.no_grad():
         for inputs_BL, targets_BL in batches:
-            with autocast():
-                logits_BLV = forward(inputs_BL.to(device, non_blocking=True))
-            parts = language_model_loss(logits_BLV, targets_BL.to(device, non_blocking=True))
-            losses.append(parts.cross_entropy)
+            on_device = (tokens_BL.to(device, non_blocking=True) for tokens_BL in (inputs_BL, targets_BL))
+            losses.append(cross_entropy(*on_device))
             counts.append(targets_BL.numel())
     model.train()
     return torch.stack(losses).tolist(), counts  # the one place where the host waits

@@ -1,11 +1,8 @@
 """What happens in a training run, from the configuration to the record?"""
 
 import contextlib
-import functools
 import math
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from logclock.data import Dataset, TrainBatches, data_root
-from logclock.models import language_model_loss
 from logclock.optim import (
     ScheduledOptimizer,
     assign_groups,
@@ -27,14 +23,15 @@ from logclock.optim import (
 from logclock.records import Ledger, RunRecord
 from logclock.records.record import Status
 from logclock.train import checkpoint
+from logclock.train.compilation import settle_compilation
 from logclock.train.config import RunConfig, run_id
 from logclock.train.controllers import Controllers, Observe
 from logclock.train.curvature import sampled_backward
-from logclock.train.device import autocast, check_memory, choose_device, choose_precision, torch_settings
+from logclock.train.device import check_memory, choose_device, torch_settings
 from logclock.train.evaluate import ValidationSet
 from logclock.train.export import export_model, write_config
+from logclock.train.passes import Passes
 from logclock.train.progress import Display, QuietDisplay
-from logclock.train.quantization import quantized_forward
 from logclock.train.record import completed_record, ended, new_record, other_lengths
 from logclock.train.series import latest, schedule_steps, schedules_of
 from logclock.train.state import RunState
@@ -126,10 +123,8 @@ def run_steps(
 ) -> RunRecord:
     """Make the steps that are left and return the record with what came out: the loop, top to bottom."""
     device = choose_device(config.execution.device)
-    in_precision = functools.partial(autocast, device, choose_precision(config.precision, device))
     model = config.model.build(seed=config.seed).to(device)
-    forward = model if config.quantization is None else quantized_forward(model, config.quantization)
-    forward = torch.compile(forward) if config.execution.compile_model else forward
+    passes = Passes.of(config, model, device)
     optimizer = build_optimizer(config, model)
     groups = group_names(config, model, optimizer)
     batches = train_batches(config, dataset)
@@ -140,6 +135,7 @@ def run_steps(
         record=record, model=model, optimizer=optimizer, controllers=control, device=device, accepts_version=accepts
     )
     first_step = run.restore(directory / "checkpoints", message=display.message) + 1
+    settle_compilation(config, run, passes, batches, message=display.message)
     writer = (
         TensorBoardWriter(directory / "tensorboard", first_step=first_step) if config.execution.tensorboard else None
     )
@@ -156,13 +152,10 @@ def run_steps(
         parts = control.batch.parts(len(numbers), config.accumulation_steps)
         if optimizer.is_due("curvature"):
             with optimizer.curvature(samples=inputs_BL.numel()):
-                sampled_backward(config.seed, forward, inputs_BL, in_precision, parts=parts, step=step)
-        loss = backward(
-            config, forward, inputs_BL, targets_BL, in_precision, parts=parts, observe=control.batch.after_part
-        )
-        grad_norm = clip_gradient(model, config.grad_clip)
+                sampled_backward(config.seed, passes.logits, inputs_BL, parts=parts, step=step)
+        loss = backward(config, passes, inputs_BL, targets_BL, parts=parts, observe=control.batch.after_part)
         run.timer.optimizer_begins()
-        optimizer.step()
+        grad_norm = update(optimizer)
         run.timer.step_ends()
         run.log.add_step(loss, grad_norm)
 
@@ -183,7 +176,7 @@ def run_steps(
                 break
         if is_last or step % config.evaluation.interval == 0:
             with optimizer.evaluated():
-                result = validation.evaluate(model, forward=forward, device=device, autocast=in_precision)
+                result = validation.evaluate(model, cross_entropy=passes.cross_entropy, device=device)
             run.log.add_evaluation(step=step, tokens=tokens, loss=result.loss, bits_per_byte=result.bits_per_byte)
             if writer:
                 writer.add_point("validation", latest(run.log.validation))
@@ -209,7 +202,7 @@ def run_steps(
     halves = None
     if status == "finished":
         with optimizer.evaluated():
-            halves = validation.evaluate_halves(model, forward=forward, device=device, autocast=in_precision)
+            halves = validation.evaluate_halves(model, cross_entropy=passes.cross_entropy, device=device)
             export_model(model, config, directory)
     return run.final_record(config, step=step, status=status, reason=reason, halves=halves)
 
@@ -217,14 +210,15 @@ def run_steps(
 def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
     """Return the optimizer of a run: one algorithm for everything, or one for hidden matrices and one for the rest."""
     hidden, rest = config.optimizers.hidden, config.optimizers.rest
+    whole: dict[str, Any] = {"backend": config.backend, "clip_norm": config.grad_clip}
     if rest is None:
         # The decayed group is that of linear maps, whose inputs grow with the width; embeddings and gains keep lr.
         factor = config.model.matrix_lr_factor
         settings: dict[str, Any] = {} if factor == 1 else {"lr": factor * hidden.lr}
         groups = param_groups(model, **settings)
         is_open = hidden.cuts_heads and getattr(hidden, "row_blocks", None) is None
-        return from_spec(hidden, by_heads(model, groups) if is_open else groups, backend=config.backend)
-    return from_spec(rest, matrix_param_groups(model, matrices=group_of(hidden), rest={}), backend=config.backend)
+        return from_spec(hidden, by_heads(model, groups) if is_open else groups, **whole)
+    return from_spec(rest, matrix_param_groups(model, matrices=group_of(hidden), rest={}), **whole)
 
 
 def group_names(config: RunConfig, model: nn.Module, optimizer: ScheduledOptimizer) -> list[str]:
@@ -240,10 +234,9 @@ def group_names(config: RunConfig, model: nn.Module, optimizer: ScheduledOptimiz
 
 def backward(
     config: RunConfig,
-    forward: Callable[[Tensor], Tensor],
+    passes: Passes,
     inputs_BL: Tensor,
     targets_BL: Tensor,
-    in_precision: Callable[[], AbstractContextManager[object]],
     *,
     parts: int,
     observe: Observe,
@@ -251,11 +244,9 @@ def backward(
     """Add the gradient of the whole batch to the parameters, part by part, and return its mean cross-entropy."""
     cross_entropies = []
     for number, (inputs, targets) in enumerate(zip(inputs_BL.chunk(parts), targets_BL.chunk(parts), strict=True), 1):
-        with in_precision():
-            logits_BLV = forward(inputs)
-        loss = language_model_loss(logits_BLV, targets)
-        torch.autograd.backward(loss.total(config.z_loss) / parts)
-        cross_entropies.append(loss.cross_entropy.detach())
+        objective = passes.objective(inputs, targets, z_loss=config.z_loss)
+        torch.autograd.backward(objective.value / parts)
+        cross_entropies.append(objective.cross_entropy)
         observe(number, parts)
     return torch.stack(cross_entropies).mean()
 
@@ -268,11 +259,16 @@ def joined(batches: TrainBatches, numbers: range) -> tuple[Tensor, Tensor]:
     return torch.cat([inputs_BL for inputs_BL, _ in found]), torch.cat([targets_BL for _, targets_BL in found])
 
 
-def clip_gradient(model: nn.Module, bound: float | None) -> Tensor:
-    """Scale the whole gradient down to the bound if it is longer, and return its norm before that."""
-    if bound is not None:
-        return nn.utils.clip_grad_norm_(model.parameters(), bound)
-    return nn.utils.get_total_norm([param.grad for param in model.parameters() if param.grad is not None])
+def update(optimizer: ScheduledOptimizer) -> Tensor:
+    """Make an update and return the norm of the whole gradient, of which the optimizer may have clipped a copy."""
+    if optimizer.defaults["clip_norm"] is None:
+        params = (param for group in optimizer.param_groups for param in group["params"])
+        norm = nn.utils.get_total_norm([param.grad for param in params if param.grad is not None])
+        optimizer.step()
+        return norm
+    optimizer.step()
+    assert optimizer.grad_norm is not None
+    return optimizer.grad_norm
 
 
 def run_directory(out: str | os.PathLike[str], config: RunConfig) -> Path:

@@ -62,6 +62,7 @@ class RunState:
         state = {
             "origin": self._origin(),
             "execution": self._execution(),
+            "compile_timing": self.record.provenance.get("compile_timing"),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "controllers": self.controllers.state_dict(),
@@ -88,10 +89,11 @@ class RunState:
         if state is None:
             return 0
         self._check_origin(state, directory, message)
+        self._keep_decision(state)
         changes = [
-            f"{name} {state['execution'][name]} before, {value} now"
+            f"{name} {before} before, {value} now"
             for name, value in self._execution().items()
-            if state["execution"][name] != value
+            if (before := state["execution"].get(name, value)) != value
         ]
         if changes:
             message(f"{self.record.label}: going on with {'; '.join(changes)}: the same up to rounding, not bitwise")
@@ -134,8 +136,18 @@ class RunState:
         if accepted:
             self._note_accepted("; ".join(accepted))
 
+    def _keep_decision(self, state: dict[str, Any]) -> None:
+        """Let a run that timed its passes before its first step stay with what it decided then."""
+        if self.record.provenance["compile_model"] == "auto":
+            decided = state["execution"]["compile_model"] == "True"
+            self.note(compile_model=decided, compile_timing=state.get("compile_timing"))
+
+    def note(self, **provenance: Any) -> None:
+        """Write into the record how the run is executed."""
+        self.record = dataclasses.replace(self.record, provenance=self.record.provenance | provenance)
+
     def _note_accepted(self, text: str) -> None:
-        self.record = dataclasses.replace(self.record, provenance=self.record.provenance | {"accepted_changes": text})
+        self.note(accepted_changes=text)
 
     def wall_seconds(self) -> float:
         """Return how long the run has taken, interruptions not counted."""
@@ -198,7 +210,7 @@ class RunState:
 
     def _execution(self) -> dict[str, Any]:
         """What changes results by rounding."""
-        names = ("device", "precision", "num_threads", "compile_model")
+        names = ("device", "precision", "num_threads", "compile_model", "backends")
         return {name: str(self.record.provenance[name]) for name in names}
 
 

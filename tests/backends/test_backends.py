@@ -3,7 +3,7 @@ import torch
 
 from logclock import backends
 from logclock.algorithms import AdamwSpec, AdanaSpec, MuonSpec, NormsgdSpec
-from logclock.backends import foreach, loop
+from logclock.backends import foreach, fused, loop
 from logclock.rules import Cautious, MagnitudeDirection
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -36,9 +36,24 @@ def test_auto_is_foreach_off_the_cpu_and_for_matrices(device, spec):
 
 
 @pytest.mark.parametrize("spec", [AdanaSpec(), NormsgdSpec(), AdanaSpec(wrappers=(Cautious(),))])
-def test_auto_on_a_cpu_is_one_that_keeps_pieces_in_cache(spec):
+def test_auto_on_a_cpu_is_the_compiled_one(spec):
     """Rules with per-tensor numbers included: they are elementwise now."""
-    assert backends.get("auto", CPU, spec.rule) is not foreach.run
+    reason = fused.unavailable_reason(CPU)
+    if reason is not None:
+        pytest.skip(reason)
+
+    assert backends.get("auto", CPU, spec.rule) is fused.run
+
+
+def test_auto_without_a_compiler_is_loop_and_says_so_once(monkeypatch):
+    reason = "backend 'fused' cannot run here: no compiler (test)."
+    monkeypatch.setattr(fused, "unavailable_reason", lambda device: reason)
+
+    with pytest.warns(backends.SlowBackendWarning, match=r"run on backend 'loop', several times slower: .*no compiler"):
+        found = backends.get("auto", CPU, AdanaSpec().rule)
+    again = backends.get("auto", CPU, AdanaSpec().rule)  # a warning would be an error here
+
+    assert found is again is loop.run
 
 
 def test_an_unknown_backend_is_answered_with_the_closest():

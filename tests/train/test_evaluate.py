@@ -1,4 +1,3 @@
-import contextlib
 import math
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from logclock.config import override
 from logclock.train import open_dataset
 from logclock.train.evaluate import ValidationSet
+from logclock.train.passes import Passes
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def parts(tiny_run, tiny_data_root):
 
 def evaluate(config, dataset, model):
     return ValidationSet(dataset, config).evaluate(
-        model, forward=model, device=torch.device("cpu"), autocast=contextlib.nullcontext
+        model, cross_entropy=Passes(model).cross_entropy, device=torch.device("cpu")
     )
 
 
@@ -69,7 +69,7 @@ def test_the_halves_are_those_of_the_whole_set_whatever_the_evaluations_use(part
     first, last = num_batches // 2 * 4, num_batches * 4
 
     found = ValidationSet(dataset, config).evaluate_halves(
-        model, forward=model, device=torch.device("cpu"), autocast=contextlib.nullcontext
+        model, cross_entropy=Passes(model).cross_entropy, device=torch.device("cpu")
     )
 
     whole = expected_nats(dataset, model, num_windows=last, length=32)
@@ -88,7 +88,7 @@ def test_a_single_batch_has_no_halves(parts):
     large = override(config, [f"evaluation.batch_size={(len(dataset.validation) - 1) // 32}", "evaluation.batches=1"])
 
     found = ValidationSet(dataset, large).evaluate_halves(
-        model, forward=model, device=torch.device("cpu"), autocast=contextlib.nullcontext
+        model, cross_entropy=Passes(model).cross_entropy, device=torch.device("cpu")
     )
 
     assert found is None
@@ -98,13 +98,11 @@ def test_the_model_is_in_evaluation_mode_meanwhile_and_gets_no_gradient(parts):
     config, dataset, model = parts
     seen = []
 
-    def forward(tokens):
+    def cross_entropy(inputs, targets):
         seen.append((model.training, torch.is_grad_enabled()))
-        return model(tokens)
+        return Passes(model).cross_entropy(inputs, targets)
 
-    ValidationSet(dataset, config).evaluate(
-        model, forward=forward, device=torch.device("cpu"), autocast=contextlib.nullcontext
-    )
+    ValidationSet(dataset, config).evaluate(model, cross_entropy=cross_entropy, device=torch.device("cpu"))
 
     assert seen == [(False, False)] * 2
     assert model.training

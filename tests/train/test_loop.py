@@ -20,6 +20,7 @@ from logclock.records import Ledger
 from logclock.schedules import AdaptiveWarmupPlan, Constant
 from logclock.sweep import worker
 from logclock.train import exit_code, load_model, loop, open_dataset, run_directory, train
+from logclock.train.passes import Passes
 from logclock.train.progress import PlainDisplay, QuietDisplay, Reading
 from logclock.train.record import source_hashes
 
@@ -375,15 +376,15 @@ def test_a_validation_loss_that_is_not_finite_is_divergence(make_run, tiny_run, 
 
 
 def test_an_exception_is_recorded_and_raised(make_run, tiny_run, monkeypatch, tmp_path):
-    real, calls = loop.language_model_loss, []
+    real, calls = Passes.objective, []
 
-    def fails_late(*args):
+    def fails_late(*args, **settings):
         calls.append(1)
         if len(calls) == 7:
             raise ArithmeticError("out of luck")
-        return real(*args)
+        return real(*args, **settings)
 
-    monkeypatch.setattr(loop, "language_model_loss", fails_late)
+    monkeypatch.setattr(Passes, "objective", fails_late)
 
     with pytest.raises(ArithmeticError, match="out of luck"):
         make_run(tiny_run())
@@ -394,15 +395,15 @@ def test_an_exception_is_recorded_and_raised(make_run, tiny_run, monkeypatch, tm
 
 def test_a_failed_run_goes_on_from_its_checkpoint(make_run, tiny_run, monkeypatch):
     whole = make_run(tiny_run(), out="whole")
-    real, calls = loop.language_model_loss, []
+    real, calls = Passes.objective, []
 
-    def fails_once(*args):
+    def fails_once(*args, **settings):
         calls.append(1)
         if len(calls) == 13:
             raise ArithmeticError
-        return real(*args)
+        return real(*args, **settings)
 
-    monkeypatch.setattr(loop, "language_model_loss", fails_once)
+    monkeypatch.setattr(Passes, "objective", fails_once)
     config = tiny_run("execution.checkpoint_interval=5")
     with pytest.raises(ArithmeticError):
         make_run(config)
