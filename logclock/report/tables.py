@@ -51,7 +51,7 @@ def result_table(comparison: Comparison) -> Table:
     rows = tuple(
         (
             row.label,
-            number(row.peak_lr),
+            number(row.peak_lr) + ("" if row.tables_lr_factor is None else f" (tables x{row.tables_lr_factor:g})"),
             _loss(row.final_validation_loss, row.loss_sd),
             fixed(row.bits_per_byte, 4),
             _difference(row),
