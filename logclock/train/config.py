@@ -177,6 +177,10 @@ class RunConfig:
     log_interval: int = 20
     """Updates per point of the training series, which holds means over them."""
 
+    measures_noise: bool = False
+    """Whether the gradient's noise scale is measured from the halves of every batch, for the training series and the
+    record; changes losses by rounding only."""
+
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     """Where the run happens; no part of its identity."""
 
@@ -256,9 +260,10 @@ class RunConfig:
             self.batch_plan,
             advice="Use a schedule.",
         )
-        parts = 2 * self.accumulation_steps
+        parts = self.accumulation_steps * (1 + self.accumulation_steps % 2)
+        is_measured = isinstance(self.batch_plan, MeasuredBatch) or self.measures_noise
         check(
-            not isinstance(self.batch_plan, MeasuredBatch) or self.data.batch_size % parts == 0,
+            not is_measured or self.data.batch_size % parts == 0,
             "data.batch_size",
             f"be a multiple of {parts}, so that both halves of a batch can be measured",
             self.data.batch_size,
@@ -298,6 +303,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
     for name in ("rest_optimizer", "tables_lr_factor", "batch_plan", "quantization"):
         if data[name] is None:  # a run made before there was such a field keeps its id
             del data[name]
+    if not data["measures_noise"]:
+        del data["measures_noise"]
     return data
 
 
