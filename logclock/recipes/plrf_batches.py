@@ -11,7 +11,7 @@ from logclock.recipes.plrf import RATIO, Report, Row
 from logclock.theory.plrf import LeastSquares, binned, surrogate_plrf
 from logclock.theory.two_averages import TwoAverages, budget_gain, capped_gain, two_average_risks
 
-__all__ = ["BATCH_EXPERIMENTS", "Arm", "arms_of", "batches"]
+__all__ = ["BATCH_EXPERIMENTS", "Arm", "arms_of", "batch_problem", "batches"]
 
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)
 POINTS = ((1.0, 0.7), (0.7, 0.6))
@@ -40,7 +40,7 @@ class Arm:
 
 
 def arms_of(problem: LeastSquares) -> Iterator[Arm]:
-    """Yield every arm: SGD, a fast average, the gains of a budget and of a power, and a fast average beside the latter."""
+    """Yield every arm: SGD, a fast average, the gains of a budget and of a power, and both averages together."""
     largest = float(problem.eigenvalues.max())
     for step in (share / largest for share in STEPS):
         yield Arm(kind="sgd", method=TwoAverages(step=step))
@@ -69,29 +69,26 @@ def batches(report: Report = print, *, num_features: int = 1000, num_steps: int 
     """
     rows: list[Row] = []
     for alpha, beta in POINTS:
-        problem = binned(surrogate_plrf(alpha, beta, num_features=num_features, ambient_dim=RATIO * num_features))
+        problem = batch_problem(alpha, beta, num_features=num_features)
         arms = list(arms_of(problem))
         for batch_size in BATCH_SIZES:
             risks = two_average_risks(problem, [arm.method for arm in arms], num_steps=num_steps, batch_size=batch_size)
             for kind in dict.fromkeys(arm.kind for arm in arms):
-                risk, best = min(
-                    ((risk, arm) for risk, arm in zip(risks, arms, strict=True) if arm.kind == kind),
-                    key=lambda pair: pair[0],
-                )
-                row = _row(problem, alpha, beta, batch_size, num_steps, best, float(risk))
-                report(f"batches: {', '.join(f'{key} {value}' for key, value in row.items())}")
-                rows.append(row)
+                own = [(risk, arm) for risk, arm in zip(risks, arms, strict=True) if arm.kind == kind]
+                risk, best = min(own, key=lambda pair: pair[0])
+                place = {"alpha": alpha, "beta": beta, "batch": batch_size, "updates": num_steps}
+                rows.append(place | _found(problem, best, float(risk)))
+                report(f"batches: {', '.join(f'{key} {value}' for key, value in rows[-1].items())}")
     return rows
 
 
-def _row(
-    problem: LeastSquares, alpha: float, beta: float, batch_size: int, num_steps: int, arm: Arm, risk: float
-) -> Row:
+def batch_problem(alpha: float, beta: float, *, num_features: int) -> LeastSquares:
+    """Return the problem in bins."""
+    return binned(surrogate_plrf(alpha, beta, num_features=num_features, ambient_dim=RATIO * num_features))
+
+
+def _found(problem: LeastSquares, arm: Arm, risk: float) -> Row:
     return {
-        "alpha": alpha,
-        "beta": beta,
-        "batch": batch_size,
-        "updates": num_steps,
         "kind": arm.kind,
         "excess_risk": float(f"{risk - problem.irreducible_risk:.4g}") if math.isfinite(risk) else risk,
         "step_times_lambda1": float(f"{arm.method.step * problem.eigenvalues.max():.4g}"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from logclock.schedules import check, log_time_ema, value_at
+from logclock.schedules import Constant, check, log_time_ema, value_at
 from logclock.theory.moments import DIVERGED
 from logclock.theory.plrf import LeastSquares
 from logclock.theory.stability import resolved_modes
@@ -19,6 +19,9 @@ __all__ = ["TwoAverages", "budget_gain", "capped_gain", "two_average_risks"]
 Array = np.ndarray
 Gain = Callable[[float], float]
 """alpha(t); a schedule is one."""
+
+
+NO_GAIN = Constant(value=0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class TwoAverages:
 
     step: float
     ema: float = 1.0
-    gain: Gain = lambda t: 0.0
+    gain: Gain = NO_GAIN
     delta: float = 8.0
 
     def __post_init__(self) -> None:

@@ -1,10 +1,14 @@
 """Is the risk of two averages exact, by other recursions, by drawn data and by hand?"""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from logclock.recipes import plrf_batches
+from logclock.recipes.plrf_batches import POINTS, STEPS, batch_problem
 from logclock.schedules import Constant, DebiasedEma, PowerGrowth, log_time_ema
 from logclock.theory import (
     Algorithm,
@@ -125,3 +129,55 @@ def test_a_budget_is_spent_over_the_resolved_modes():
 def test_settings_out_of_bounds_are_refused(settings):
     with pytest.raises(ValueError, match="must"):
         TwoAverages(**settings)
+
+
+def rows_of_the_page():
+    text = (Path(__file__).parents[2] / "docs" / "theory.md").read_text()
+    table = text.split("## Batches, and a fast average")[1].split("\n\n* **")[0]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| ")
+    ][1:]
+
+
+@pytest.mark.parametrize(("alpha", "batch_size"), [("1", "16"), ("1", "1024"), ("0.7", "64")])
+def test_the_page_has_the_risks_that_its_settings_give(alpha, batch_size):
+    (row,) = [row for row in rows_of_the_page() if row[:2] == [alpha, batch_size]]
+    _, _, *cells = row
+    problem = batch_problem(float(alpha), dict(POINTS)[float(alpha)], num_features=1000)
+    numbers = [[float(part) for part in re.findall(r"[\d.]+", cell)] for cell in cells]
+    (plain,), (fast, memory), (power, c, kappa), (budgeted, budget), _, (both, mixed_memory, mixed_c, mixed_kappa) = (
+        numbers
+    )
+    arms = {"plain": [], "fast": [], "power": [], "budget": [], "both": []}
+    for step in (share / problem.eigenvalues.max() for share in STEPS):
+        arms["plain"].append(TwoAverages(step=step))
+        arms["fast"].append(TwoAverages(step=step, ema=1 / memory))
+        arms["power"].append(TwoAverages(step=step, gain=capped_gain(c, kappa)))
+        arms["budget"].append(TwoAverages(step=step, gain=budget_gain(problem, budget, step=step)))
+        gain = capped_gain(mixed_c, mixed_kappa)
+        arms["both"].append(TwoAverages(step=step, ema=1 / mixed_memory, gain=gain))
+
+    risks = two_average_risks(
+        problem, [arm for kind in arms.values() for arm in kind], num_steps=500, batch_size=int(batch_size)
+    )
+
+    best = (np.array(risks).reshape(len(arms), -1).min(axis=1) - problem.irreducible_risk) * 1e5
+    assert best == pytest.approx([plain, fast, power, budgeted, both], rel=6e-3)  # three digits
+
+
+def test_the_experiment_finds_the_best_of_each_kind(monkeypatch):
+    monkeypatch.setattr(plrf_batches, "BATCH_SIZES", (4,))
+    monkeypatch.setattr(plrf_batches, "POINTS", ((1.0, 0.7),))
+    monkeypatch.setattr(plrf_batches, "STEPS", (0.25, 0.5))
+    said = []
+
+    rows = plrf_batches.batches(said.append, num_features=20, num_steps=30)
+
+    problem = batch_problem(1.0, 0.7, num_features=20)
+    steps = [share / problem.eigenvalues.max() for share in (0.25, 0.5)]
+    plain = min(two_average_risks(problem, [TwoAverages(step=step) for step in steps], num_steps=30, batch_size=4))
+    found = {row["kind"]: row for row in rows}
+    assert list(found) == ["sgd", "fast", "budget", "power", "mixture"]
+    assert len(said) == 5
+    assert found["sgd"]["excess_risk"] == pytest.approx(plain - problem.irreducible_risk, rel=1e-3)
+    assert found["power"]["excess_risk"] < found["sgd"]["excess_risk"]
