@@ -76,7 +76,7 @@ def batches(report: Report = print, *, num_features: int = 1000, num_steps: int 
             for kind in dict.fromkeys(arm.kind for arm in arms):
                 own = [(risk, arm) for risk, arm in zip(risks, arms, strict=True) if arm.kind == kind]
                 risk, best = min(own, key=lambda pair: pair[0])
-                place = {"alpha": alpha, "beta": beta, "batch": batch_size, "updates": num_steps}
+                place: Row = {"alpha": alpha, "beta": beta, "batch": batch_size, "updates": num_steps}
                 rows.append(place | _found(problem, best, float(risk)))
                 report(f"batches: {', '.join(f'{key} {value}' for key, value in rows[-1].items())}")
     return rows
