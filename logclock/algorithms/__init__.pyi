@@ -10,6 +10,7 @@ from logclock.algorithms.adamuon import AdamuonSpec as AdamuonSpec
 from logclock.algorithms.adamw import AdamwSpec as AdamwSpec
 from logclock.algorithms.adan import AdanSpec as AdanSpec
 from logclock.algorithms.adana import AdanaSpec as AdanaSpec
+from logclock.algorithms.adana_mix import AdanaMixSpec as AdanaMixSpec
 from logclock.algorithms.ademamix import AdemamixSpec as AdemamixSpec
 from logclock.algorithms.adopt import AdoptSpec as AdoptSpec
 from logclock.algorithms.apollo import ApolloSpec as ApolloSpec

@@ -86,6 +86,7 @@ class Row:
             swept here, None if the sweep does not say.
         multiplier: Compute multiplier over the baseline; None in the same cases.
         peak_lr: The peak learning rate of all its runs.
+        tables_lr_factor: That of embedding, head and gains over it; None if they have the same, or another optimizer.
         step_seconds: Median over the runs of their median step time; the other costs likewise.
         optimizer_step_seconds: The optimizer's part of a step.
         tokens_per_second: Throughput.
@@ -103,6 +104,7 @@ class Row:
     search_cost: float | None
     multiplier: MultiplierRange | None
     peak_lr: float
+    tables_lr_factor: float | None
     step_seconds: float | None
     optimizer_step_seconds: float | None
     tokens_per_second: float | None
@@ -332,6 +334,7 @@ def _row(
         search_cost=search_cost,
         multiplier=multiplier,
         peak_lr=peak_lr(records[0]),
+        tables_lr_factor=records[0].config.get("tables_lr_factor"),
         **_costs(list(finished.values()) or list(records)),
     )
 

@@ -29,7 +29,7 @@ OLDER_NAMES = {"tune": "sweep"}
 """What phases were called in records of before the first release."""
 MISSING = "-"
 
-OPTIMIZERS = ("optimizer", "rest_optimizer")
+OPTIMIZERS = ("optimizer", "rest_optimizer", "tables_lr_factor")
 """The parts of a configuration in which runs of a comparison are meant to differ."""
 
 

@@ -111,6 +111,7 @@ def compare(
     protocol: Literal["plain", "fantastic"] = "plain",
     trials: Int = None,
     threshold: Float = None,
+    class_rates: bool = False,
     assignments: Assignments = (),
     out: Location = None,
     jobs: Int = None,
@@ -137,6 +138,7 @@ def compare(
             whole runs, and reports the recipe's own settings beside it, in OUT/defaults.
         trials: Of every optimizer with that protocol; 24 if not said.
         threshold: Nats that a change must gain to be kept; 0.003 if not said.
+        class_rates: With that protocol, tune the rate of embedding, head and gains too.
         assignments: Changes for every optimizer, such as `data.batch_size=32`, or for one, such as
             `adana:optimizer.kappa=0.9`.
         out: Directory of the study; runs/RECIPE if not said.
@@ -154,6 +156,11 @@ def compare(
     is_plain = protocol == "plain"
     if is_plain and (trials is not None or threshold is not None):
         raise ValueError("--trials and --threshold have no effect without --protocol fantastic. Add it.")
+    if is_plain and class_rates:
+        raise ValueError(
+            "--class-rates has no effect without --protocol fantastic. Add it, or set one ratio for all with --set "
+            "tables_lr_factor=4."
+        )
     if not is_plain and lr_sweep:
         raise ValueError("--protocol fantastic searches the learning rate itself. Leave out --lr-sweep.")
     request = Request(
@@ -173,6 +180,7 @@ def compare(
             request,
             budget=24 if trials is None else trials,
             threshold=3e-3 if threshold is None else threshold,
+            class_rates=class_rates,
             out=out or Path("runs") / f"{recipe}-fantastic",
             display=functools.partial(open_display, progress),
             num_jobs=jobs,
@@ -198,7 +206,7 @@ def ladder(
     lr_multipliers: Factors = None,
     extensions: int = 2,
     axes: Axes = (),
-    search: Literal["lr", "full"] = "lr",
+    search: Literal["lr", "full", "classes"] = "lr",
     tracks: tuple[Literal["tuned", "defaults"], ...] = ("tuned",),
     follow: bool = True,
     seeds: tuple[int, ...] = (0, 1),
@@ -226,7 +234,8 @@ def ladder(
         lr_multipliers: The grid of learning rates, factors on its centre; 0.5 1 2 if not said.
         extensions: Further trials while an optimizer is best at the edge of its grid, granted to all.
         axes: More to search, such as `optimizer.weight_decay=x0.5,x2` (factors) or `adana:optimizer.kappa=0.8,0.9`.
-        search: What every optimizer searches: its learning rate, or its full documented space.
+        search: What every optimizer searches: its learning rate, its full documented space (full), or that and the rate
+            of embedding, head and gains (classes).
         tracks: Tuned, defaults (the recipe as it is), or both.
         follow: Centre the grid of a size on the winner of the size below, otherwise on the recipe's rule.
         seeds: The first searches, all run at the winner.
@@ -252,7 +261,8 @@ def ladder(
         sizes=sizes or SIZES,
         overrides=_accepting(accept_version, assignments),
         axes=axes,
-        searches_all=search == "full",
+        searches_all=search != "lr",
+        searches_class_rates=search == "classes",
         fields={
             "tokens_per_param": tokens_per_param,
             "multipliers": lr_multipliers or (0.5, 1.0, 2.0),

@@ -25,6 +25,7 @@ def compare_fantastic(
     threshold: float,
     out: str | os.PathLike[str],
     display: Callable[[], Display],
+    class_rates: bool = False,
     num_jobs: int | None = None,
     data_root: str | Path | None = None,
     command: str | None = None,
@@ -41,6 +42,7 @@ def compare_fantastic(
         threshold: Nats that a change must gain to be kept.
         out: Directory of the study. Runs that it holds are not made again, interrupted ones go on.
         display: Opens the display of progress, once per track.
+        class_rates: Whether the rate of embedding, head and gains is searched too.
         num_jobs: Runs at a time; None for what fits on the machine.
         data_root: Where datasets and corpora lie.
         command: What the user typed, for the records.
@@ -58,7 +60,9 @@ def compare_fantastic(
     for config in first.values():
         ensure_named_dataset(config, root=data_root, message=message)
     rules = {
-        name: Descent(axes=get_variant(name).search_space(config), budget=budget, threshold=threshold)
+        name: Descent(
+            axes=get_variant(name).search_space(config, class_rates=class_rates), budget=budget, threshold=threshold
+        )
         for name, config in first.items()
     }
     for name, rule in rules.items():

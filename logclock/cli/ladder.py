@@ -42,6 +42,7 @@ class LadderRequest:
         overrides: `PATH=VALUE` for every optimizer, or `OPTIMIZER:PATH=VALUE` for one.
         axes: `PATH=VALUE,VALUE` likewise.
         searches_all: Whether to search the documented space of every optimizer too.
+        searches_class_rates: Whether the rate of embedding, head and gains belongs to that space.
         fields: Of the `Ladder`: tokens_per_param, multipliers, extensions, seeds, tracks, follows.
     """
 
@@ -51,6 +52,7 @@ class LadderRequest:
     overrides: Sequence[str] = ()
     axes: Sequence[str] = ()
     searches_all: bool = False
+    searches_class_rates: bool = False
     fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def build(self, optimizer: str, size: int, seed: int, steps: int | None) -> RunConfig:
@@ -73,7 +75,8 @@ class LadderRequest:
         given = tuple(Axis.parse(text) for text in overrides_for(optimizer, self.optimizers, self.axes))
         if not self.searches_all:
             return given
-        known = get_variant(optimizer).search_space(self.build(optimizer, min(self.sizes), 0, None))
+        smallest = self.build(optimizer, min(self.sizes), 0, None)
+        known = get_variant(optimizer).search_space(smallest, class_rates=self.searches_class_rates)
         return given + tuple(axis for axis in known if axis.path not in {axis.path for axis in given})
 
 

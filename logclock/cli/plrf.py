@@ -202,14 +202,15 @@ def experiment(name: Name, /, *, out: Path = Path("runs/plrf")) -> int:
     """Run a whole experiment of the theory and write its table, OUT/NAME.csv; exponents.md as well for exponents.
 
     Args:
-        name: spectrum, slopes, exponents, stability, moments or mixture; two minutes at most on an idle core.
+        name: spectrum, slopes, exponents, stability, moments, mixture or batches; two minutes at most on an idle core.
         out: Directory to write to.
     """
     from logclock.config.registry import suggestion
     from logclock.recipes.plrf import EXPERIMENTS, SHOWN_WINDOWS, exponent_table, write_rows
+    from logclock.recipes.plrf_batches import BATCH_EXPERIMENTS
     from logclock.recipes.plrf_runs import RUN_EXPERIMENTS
 
-    experiments = EXPERIMENTS | RUN_EXPERIMENTS
+    experiments = EXPERIMENTS | RUN_EXPERIMENTS | BATCH_EXPERIMENTS
     if name not in experiments:
         hint = suggestion(name, experiments)
         raise ValueError(f"unknown experiment {name!r}.{hint} Known: {', '.join(experiments)}.")

@@ -48,6 +48,7 @@ def suggest(
     width: Count = None,
     depth: Count = None,
     noise_tokens: Count = None,
+    noise_from: Folder = None,
     optimizer: Name = None,
     lr: Number = None,
     base_lr: Number = None,
@@ -85,6 +86,7 @@ def suggest(
         width: Width of the model.
         depth: Layers of the model.
         noise_tokens: Gradient noise scale in tokens, near the critical batch size.
+        noise_from: Directory of a study whose runs measured it; their mean is taken.
         optimizer: Only rules for this one, at every kappa and batch, and those for any.
         lr: Peak learning rate; with --from, AdamW's.
         base_lr: Best peak learning rate of a run that is known to be good.
@@ -133,6 +135,10 @@ def suggest(
     translating = {"to": to, "betas": betas, "weight_decay": weight_decay, "eps": eps, "steps": steps}
     given = {name: parse_count(text, name=name) for name, text in counts.items() if text is not None}
     given |= {name: number for name, number in numbers.items() if number is not None}
+    if noise_from is not None:
+        if noise_tokens is not None:
+            raise ValueError("--noise-tokens and --noise-from both say the noise scale. Give one of them.")
+        given["noise_tokens"] = _noise_of_study(noise_from)
     if from_ is not None:
         _refuse(given, but=("lr", "batch_tokens", "params"), others={"optimizer": optimizer, "ladder": ladder})
         return _translate(given, to, betas, weight_decay, eps, steps, untuned, as_json)
@@ -371,6 +377,23 @@ def translation_text(found: list[Translation], refused: dict[str, str]) -> str:
 def translation_data(translation: Translation) -> dict[str, Any]:
     """Return a translation as plain data."""
     return {**dataclasses.asdict(translation), "advice": translation.advice}
+
+
+def _noise_of_study(folder: Path) -> float:
+    """Return the mean noise scale of a study's finished runs over the second half of each, in tokens."""
+    from logclock.records import Ledger
+
+    ledger = Ledger(folder / "ledger.jsonl")
+    if not ledger.path.exists():
+        raise FileNotFoundError(f"no ledger at {ledger.path}. Give the --out directory of a study.")
+    finished = [record for record in ledger.records() if record.status == "finished"]
+    found = [scale for record in finished if (scale := record.metrics.get("noise_tokens")) is not None]
+    if not found:
+        raise ValueError(
+            f"none of the {len(finished)} finished runs in {folder} has a noise scale. Make one with --set "
+            "measures_noise=true; where the mean product of half gradients is not positive, there is none to be seen."
+        )
+    return sum(found) / len(found)
 
 
 def _rules_of_ladder(folder: Path) -> tuple[Rule, ...]:

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 from logclock.optim import classes
 from logclock.optim.adaptive_warmup import AdaptiveWarmup
 from logclock.optim.attention import by_heads, head_blocks
-from logclock.optim.groups import assign_groups, assign_matrices, matrix_param_groups, param_groups
+from logclock.optim.groups import (
+    assign_groups,
+    assign_matrices,
+    class_of_params,
+    matrix_param_groups,
+    param_groups,
+)
 from logclock.optim.optimizer import LowPrecisionWarning, ScheduledOptimizer, from_spec, group_of
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ __all__ = [
     "assign_groups",
     "assign_matrices",
     "by_heads",
+    "class_of_params",
     "from_spec",
     "group_of",
     "head_blocks",

@@ -16,9 +16,13 @@ from logclock.optim.heads import Heads, find_heads
 from logclock.optim.routing import Holder, Role, holders_of, is_vector, role_of
 from logclock.rules import Spec
 
-__all__ = ["Assignment", "assign_groups", "assign_matrices", "matrix_param_groups", "param_groups"]
+__all__ = ["Assignment", "assign_groups", "assign_matrices", "class_of_params", "matrix_param_groups", "param_groups"]
 
 Group = Literal["matrix", "decay", "no_decay"]
+
+RateClass = Literal["hidden", "head", "table"]
+"""What has a learning rate of its own: hidden weights, output heads, and what is looked up or scales: embeddings, gains
+and biases."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,15 +156,19 @@ def _assign(
 
 
 def _check_overrides(
-    overrides: Mapping[str, Group], params: Mapping[str, nn.Parameter], allowed: tuple[Group, ...]
+    overrides: Mapping[str, str],
+    params: Mapping[str, nn.Parameter],
+    allowed: tuple[str, ...],
+    *,
+    argument: str = "overrides",
 ) -> None:
     for pattern, group in overrides.items():
         if group not in allowed:
             choices = " or ".join(map(repr, allowed))
-            raise ValueError(f"overrides[{pattern!r}] must be {choices}, got {group!r}.")
+            raise ValueError(f"{argument}[{pattern!r}] must be {choices}, got {group!r}.")
     unused = [pattern for pattern in overrides if not any(fnmatch.fnmatchcase(name, pattern) for name in params)]
     if unused:
-        raise ValueError(f"overrides match no trainable parameter: {', '.join(map(repr, unused))}.")
+        raise ValueError(f"{argument} match no trainable parameter: {', '.join(map(repr, unused))}.")
 
 
 def _group(role: Role) -> tuple[Group, str]:
@@ -246,26 +254,123 @@ def _uncovered(
     )
 
 
+def class_of_params(
+    model: nn.Module, *, overrides: Mapping[str, RateClass] | None = None
+) -> tuple[dict[str, RateClass], tuple[str, ...]]:
+    """Return the class of every trainable parameter by name, and notes on what is a guess.
+
+    Heads are found as in `assign_matrices`, and a head that is tied to an embedding is a table; so is every vector.
+    Other weights are hidden, those of convolutions and routers included.
+
+    Args:
+        model: The model.
+        overrides: Class by name pattern (as in `fnmatch`), which goes before the rules.
+
+    Raises:
+        ValueError: An override matches none or names an unknown class.
+    """
+    given = dict(overrides or {})
+    params = {name: param for name, param in model.named_parameters() if param.requires_grad}
+    _check_overrides(given, params, ("hidden", "head", "table"), argument="classes")
+    holders = holders_of(model)
+    roles = {param: role_of(param, own) for param, own in holders.items()}
+    heads = find_heads(model, holders, roles)
+    classes: dict[str, RateClass] = {}
+    guesses = []
+    for name, param in params.items():
+        matches = [pattern for pattern in given if fnmatch.fnmatchcase(name, pattern)]
+        if matches:
+            classes[name] = given[matches[-1]]
+            continue
+        classes[name] = _rate_class(param, roles[param], heads)
+        if classes[name] == "head" and param in heads.guesses:
+            guesses.append(name)
+    notes = []
+    if guesses:
+        answer = ", ".join(f"{name!r}: 'head'" for name in guesses)
+        notes.append(
+            f"the output head of {type(model).__name__} is a guess: {', '.join(map(repr, guesses))}. If it is right, "
+            f"say classes={{{answer}}}; if it is hidden, 'hidden' for it and 'head' for the head."
+        )
+    elif heads.is_missing and not any(kind in ("head", "table") for kind in given.values()):
+        notes.append(
+            f"no output head was found in {type(model).__name__}, which has an embedding. If it has one, it has the "
+            "rate of hidden weights: classes={'NAME.weight': 'head'} takes it out. If it has none, say so with "
+            "classes={'NAME OF THE EMBEDDING': 'table'}."
+        )
+    return classes, tuple(notes)
+
+
+def _rate_class(param: nn.Parameter, role: Role | None, heads: Heads) -> RateClass:
+    if param in heads.reasons:
+        return "head"
+    is_looked_up = role is not None and role.kind in ("embedding", "vector")
+    is_stated_vector = is_vector(param) and (role is None or role.kind == "weight")
+    return "table" if is_looked_up or is_stated_vector else "hidden"
+
+
 def param_groups(
-    model: nn.Module, *, overrides: Mapping[str, Group] | None = None, **decay_settings: Any
+    model: nn.Module,
+    *,
+    overrides: Mapping[str, Group] | None = None,
+    tables_lr: float | None = None,
+    head_lr: float | None = None,
+    classes: Mapping[str, RateClass] | None = None,
+    **decay_settings: Any,
 ) -> list[dict[str, Any]]:
-    """Return two named groups for an optimizer: decayed parameters, and the others with weight_decay 0.
+    """Return named groups for an optimizer: decayed parameters, and the others with weight_decay 0.
+
+    With `tables_lr` or `head_lr` they are divided by class too, hidden weights first: a table of embeddings, whose rows
+    see few of the tokens, and the head often want several times the rate of hidden matrices. A group's rate is its
+    peak, which schedules and independent decay follow.
 
     Args:
         model: The model.
         overrides: As in `assign_groups`.
+        tables_lr: Peak learning rate of embeddings, gains and biases, and of heads without `head_lr`.
+        head_lr: Peak learning rate of output heads. Under muP it is that of the tables times `matrix_lr_factor`.
+        classes: As the overrides of `class_of_params`.
         **decay_settings: Further keys of the decayed group, e.g. `weight_decay=log_time_decay(4.0, offset=T / 10)`.
+            With class rates `lr` is that of hidden weights, decayed or not.
+
+    Raises:
+        ValueError: As in `assign_groups` and `class_of_params`; or `classes` without a rate for one.
+
+    Warns:
+        UserWarning: With class rates, if the output head is a guess or none was found.
 
     Examples:
-        >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 10, bias=False))
+        >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4, bias=False), nn.Linear(4, 10, bias=False))
         >>> [len(group["params"]) for group in param_groups(model)]
-        [1, 1]
+        [2, 1]
+        >>> [group.get("lr") for group in param_groups(model, lr=1e-3, tables_lr=4e-3)]
+        [0.001, 0.004, 0.004]
     """
     assignment = assign_groups(model, overrides=overrides)
-    groups = [
-        {"params": assignment.members("decay"), **decay_settings},
-        {"params": assignment.members("no_decay"), "weight_decay": 0.0},
-    ]
+    if tables_lr is None and head_lr is None:
+        if classes is not None:
+            raise ValueError(
+                "classes say whose rate is tables_lr and whose is head_lr. Give one of them, or no classes."
+            )
+        groups = [
+            {"params": assignment.members("decay"), **decay_settings},
+            {"params": assignment.members("no_decay"), "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+    found, notes = class_of_params(model, overrides=classes)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    rates = {
+        "hidden": decay_settings.get("lr"),
+        "head": tables_lr if head_lr is None else head_lr,
+        "table": tables_lr,
+    }
+    groups = []
+    decayed, kept = assignment.members("decay"), assignment.members("no_decay")
+    for members, settings in ((decayed, decay_settings), (kept, {"weight_decay": 0.0})):
+        for kind, lr in rates.items():
+            own = [(param_name, param) for param_name, param in members if found[param_name] == kind]
+            groups.append({"params": own, **settings, **({} if lr is None else {"lr": lr})})
     return [group for group in groups if group["params"]]
 
 

@@ -22,10 +22,24 @@ from logclock.report.page import (
     render_table,
     shortened,
 )
-from logclock.report.tables import Table, cost_table, result_table, run_table, sweep_point_table, sweep_table
+from logclock.report.tables import (
+    Table,
+    cost_table,
+    noise_table,
+    result_table,
+    run_table,
+    sweep_point_table,
+    sweep_table,
+)
 from logclock.report.wording import default_title, headline, methods
 
 __all__ = ["render_report", "write_report"]
+
+NOISE_NOTE = (
+    "<p>The noise scale is the batch at which the noise of the gradient is as large as the gradient, from means over "
+    "each half of the run. The critical batch lies near it: far below, a larger batch saves updates at little cost in "
+    "tokens; far above, it saves hardly any.</p>"
+)
 
 
 def write_report(
@@ -77,6 +91,8 @@ def render_report(
             "Cost", render_table(cost_table(comparison), _looks(comparison)) + render_figures(cost_drawings(comparison))
         ),
     ]
+    if noise := noise_table(study):
+        sections.append(render_section("Critical batch", render_table(noise, _looks(comparison)) + NOISE_NOTE))
     if comparison.sweeps:
         sections.append(render_section("Learning rate", _sweep(comparison)))
     sections += [

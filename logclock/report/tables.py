@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from logclock.analysis import Comparison, Row, Sweep
-from logclock.analysis.study import MISSING
+from logclock.analysis import Comparison, Row, Study, Sweep
+from logclock.analysis.study import MISSING, tokens_per_step
 
 __all__ = [
     "Table",
     "comparison_table",
     "cost_table",
+    "noise_table",
     "plain_text",
     "result_table",
     "rich_table",
@@ -51,7 +52,7 @@ def result_table(comparison: Comparison) -> Table:
     rows = tuple(
         (
             row.label,
-            number(row.peak_lr),
+            number(row.peak_lr) + ("" if row.tables_lr_factor is None else f" (tables x{row.tables_lr_factor:g})"),
             _loss(row.final_validation_loss, row.loss_sd),
             fixed(row.bits_per_byte, 4),
             _difference(row),
@@ -83,6 +84,28 @@ def cost_table(comparison: Comparison) -> Table:
         for row in comparison.rows
     )
     return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 6)))
+
+
+def noise_table(study: Study) -> Table | None:
+    """Return the noise scale of the gradient beside the batch, means over runs; None if no run measured it."""
+    rows = []
+    for label, runs in study.main.items():
+        halves = [
+            _mean_of([value for run in runs if (value := run.metrics.get(name)) is not None])
+            for name in ("noise_tokens_first_half", "noise_tokens")
+        ]
+        if all(half is None for half in halves):
+            continue
+        batch = tokens_per_step(runs[0])
+        tokens = [MISSING if half is None else f"{half:,.0f}" for half in halves]
+        share = MISSING if halves[1] is None else f"{batch / halves[1]:.2g}"
+        rows.append((label, f"{batch:,.0f}", *tokens, share))
+    columns = ("optimizer", "tokens per update", "noise scale, first half", "second half", "batch / noise scale")
+    return Table(columns=columns, rows=tuple(rows), numeric=frozenset(range(1, 5))) if rows else None
+
+
+def _mean_of(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def sweep_table(sweeps: Sequence[Sweep]) -> Table:

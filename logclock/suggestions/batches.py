@@ -39,6 +39,20 @@ BATCHES: tuple[Rule, ...] = (
         notes=("The factor of the law was not found; B0 is to be the best batch of a run with tokens0.",),
     ),
     Rule(
+        name="critical-batch",
+        sets="batch",
+        gives="the noise scale of the gradient",
+        formula="B_noise = tr(Sigma) / |g|^2, measured",
+        inputs=("noise_tokens",),
+        compute=lambda run: given(run.noise_tokens),
+        source="McCandlish et al. 2018, arXiv:1812.06162",
+        notes=(
+            "At that batch a run takes about twice the fewest updates and twice the fewest tokens. It grows in a run; "
+            "a small factor either way is within what it says. A run with `--set measures_noise=true` measures it, and "
+            "`--noise-from DIR` reads it from the study's ledger.",
+        ),
+    ),
+    Rule(
         name="batch-warm-up",
         sets="batch",
         gives="a quarter, then half of the batch",

@@ -143,7 +143,7 @@ MEMORIES: tuple[Rule, ...] = (
     Rule(
         name="short-memory",
         sets="memory",
-        optimizers=("adamw",),
+        optimizers=("adamw", "adana-mix"),
         gives="M of beta1 in updates",
         formula="T / 50, between 1 and 10, with beta2 0.999",
         inputs=("total_steps",),

@@ -261,14 +261,18 @@ RATES: tuple[Rule, ...] = (
     Rule(
         name="class-rates",
         sets="lr",
-        optimizers=("adamw", "adana"),
+        optimizers=("adamw", "adana", "adana-mix"),
         gives="rate of embedding, head and gains over that of matrices",
         formula="60 / sqrt(T), between 1 and 10",
         inputs=("total_steps",),
         compute=lambda run: min(max(60 / given(run.total_steps) ** 0.5, 1.0), 10.0),
         ranges=(Range(what="params", low=12_288, high=12_288), Range(what="total_steps", low=28, high=220)),
         source="a prototype of ours, November 2026: 305 runs of one micro model",
-        notes=("A hypothesis, not a result: only the ratios 1, 4 and 10 were tried, at one size.",),
+        notes=(
+            "A hypothesis, not a result: only the ratios 1, 4 and 10 were tried, at one size, with one optimizer for "
+            "all parameters. In a run it is `tables_lr_factor`, in a loop of yours `tables_lr` of `param_groups`; muP "
+            "scales the head and hidden matrices on top.",
+        ),
         is_main=False,
     ),
 )

@@ -56,6 +56,7 @@ from logclock.theory.spectrum import (
     stieltjes,
 )
 from logclock.theory.stability import is_stable, kernel_norm, resolved_modes, stability_threshold
+from logclock.theory.two_averages import TwoAverages, budget_gain, capped_gain, two_average_risks
 
 if TYPE_CHECKING:
     from logclock.theory.curvature import (
@@ -86,8 +87,11 @@ __all__ = [
     "ScalingExponents",
     "Simulation",
     "SpectralDimension",
+    "TwoAverages",
     "binned",
     "binned_surrogate",
+    "budget_gain",
+    "capped_gain",
     "compute_envelope",
     "compute_exponents",
     "dana_constant",
@@ -134,6 +138,7 @@ __all__ = [
     "surrogate_plrf",
     "target_forcing",
     "time_slope",
+    "two_average_risks",
 ]
 
 

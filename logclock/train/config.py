@@ -135,6 +135,10 @@ class RunConfig:
     """The optimizer of everything but hidden matrices (embeddings, head, vectors), with its own peak learning rate;
     None lets `optimizer` update every parameter, which one for matrices only cannot."""
 
+    tables_lr_factor: float | None = None
+    """Peak learning rate of embedding, head, gains and biases over that of hidden weights, which is `optimizer.lr`; muP
+    scales head and hidden weights on top. None, and 1, is one rate for all. A `rest_optimizer` has its own."""
+
     lr_schedule: Schedule | AdaptiveWarmupPlan
     """Multiplier s(t) on the peak learning rate of every parameter group, or a plan that takes it from the loss."""
 
@@ -174,6 +178,10 @@ class RunConfig:
     log_interval: int = 20
     """Updates per point of the training series, which holds means over them."""
 
+    measures_noise: bool = False
+    """Whether the gradient's noise scale is measured from the halves of every batch, for the training series and the
+    record; changes losses by rounding only."""
+
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
     """Where the run happens; no part of its identity."""
 
@@ -198,6 +206,7 @@ class RunConfig:
             advice="model.mup_base_width scales one learning rate by the width, as Adam and its kin need it; an "
             "optimizer of hidden matrices has a rule of its own.",
         )
+        self._check_tables_lr_factor()
         check(self.total_steps >= 1, "total_steps", "be >= 1", self.total_steps)
         check(
             self.total_steps < MAX_STEP,
@@ -230,6 +239,20 @@ class RunConfig:
             advice="A recipe's step count (--steps) sets both, and every schedule that depends on T.",
         )
 
+    def _check_tables_lr_factor(self) -> None:
+        factor = self.tables_lr_factor
+        check(
+            factor is None or self.optimizers.rest is None,
+            "tables_lr_factor",
+            "be None beside a rest_optimizer",
+            factor,
+            advice="Tables and head have the rate of that one: set rest_optimizer.lr.",
+        )
+        is_valid = factor is None or 0 < factor < math.inf
+        check(is_valid, "tables_lr_factor", "be > 0 and finite, or None", factor, advice="1 is one rate for all.")
+        if factor == 1:  # the run without it, and so its id
+            object.__setattr__(self, "tables_lr_factor", None)
+
     def _check_batch_plan(self) -> None:
         check(
             self.batch_plan is None or not isinstance(self.lr_schedule, AdaptiveWarmupPlan),
@@ -238,9 +261,10 @@ class RunConfig:
             self.batch_plan,
             advice="Use a schedule.",
         )
-        parts = 2 * self.accumulation_steps
+        parts = self.accumulation_steps * (1 + self.accumulation_steps % 2)
+        is_measured = isinstance(self.batch_plan, MeasuredBatch) or self.measures_noise
         check(
-            not isinstance(self.batch_plan, MeasuredBatch) or self.data.batch_size % parts == 0,
+            not is_measured or self.data.batch_size % parts == 0,
             "data.batch_size",
             f"be a multiple of {parts}, so that both halves of a batch can be measured",
             self.data.batch_size,
@@ -277,9 +301,11 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """
     data: dict[str, Any] = to_dict(config)
     del data["execution"]
-    for name in ("rest_optimizer", "batch_plan", "quantization"):
+    for name in ("rest_optimizer", "tables_lr_factor", "batch_plan", "quantization"):
         if data[name] is None:  # a run made before there was such a field keeps its id
             del data[name]
+    if not data["measures_noise"]:
+        del data["measures_noise"]
     return data
 
 

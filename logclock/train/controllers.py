@@ -3,19 +3,19 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from logclock.optim import AdaptiveWarmup, ScheduledOptimizer
 from logclock.schedules import AdaptiveWarmupPlan, Schedule
 from logclock.train.batch_plan import BatchPlan, MeasuredBatch, StagedBatch
 from logclock.train.config import RunConfig
+from logclock.train.noise import HalfBatches, MeanNoise, Noise
 from logclock.train.series import finite
 
-__all__ = ["BatchSize", "Controller", "Controllers", "LossWarmup", "Noise", "Progress", "ScheduledRate"]
+__all__ = ["BatchSize", "Controller", "Controllers", "LossWarmup", "Noise", "NoiseLog", "Progress", "ScheduledRate"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,50 +129,53 @@ class LossWarmup(Controller):
         self._warmup.load_state_dict(state)
 
 
-@dataclasses.dataclass(frozen=True)
-class Noise:
-    """What the gradients of the halves of a batch of b sequences say, as means over updates."""
+class NoiseLog(Controller):
+    """The noise scale of the gradient beside the losses: a column of the training series, and what the record says.
 
-    trace: float
-    """Of the covariance of the gradient of one sequence: b |g1 - g2|^2 / 4."""
+    Args:
+        sequence_length: Tokens of a sequence.
+        log_interval: Updates of a point of the series.
+    """
 
-    along: float
-    """Variance of the product of the gradient of one sequence with g: b (|g1|^2 - |g2|^2)^2 / 16."""
+    def __init__(self, *, sequence_length: int, log_interval: int) -> None:
+        self._sequence_length, self._log_interval = sequence_length, log_interval
+        self._waiting = MeanNoise()
+        self._halves = (MeanNoise(), MeanNoise())  # of the run's tokens
+        self._latest: Noise | None = None
 
-    square: float
-    """|g|^2, which the noise makes larger than that of the true gradient."""
+    def take(self, noise: Noise) -> None:
+        """Take in what the halves of a batch say, before the update is made."""
+        self._waiting.add(noise)
+        self._latest = noise
 
-    product: float
-    """<g1, g2>, whose mean is the square of the true gradient."""
+    def after_step(self, progress: Progress, *, loss: Tensor) -> None:
+        """Count the update to its half of the run, and begin a new point where one has ended."""
+        if self._latest is not None:
+            self._halves[2 * progress.tokens > progress.total_tokens].add(self._latest)
+        if progress.step % self._log_interval == 0:
+            self._waiting.clear()
 
-    @classmethod
-    def of(cls, first: Sequence[Tensor], second: Sequence[Tensor], *, batch_size: int) -> "Noise":
-        """Return what two halves say, each the mean gradient over half of the batch, tensor by tensor."""
-        one, two, product = _dot(first, first), _dot(second, second), _dot(first, second)
-        return cls(
-            trace=batch_size * (one + two - 2 * product) / 4,
-            along=batch_size * (one - two) ** 2 / 16,
-            square=(one + two + 2 * product) / 4,
-            product=product,
-        )
+    def readings(self) -> dict[str, float]:
+        """B_noise in sequences, of the updates since the last point."""
+        return {"noise_scale": self._waiting.mean.scale}
 
-    @property
-    def scale(self) -> float:
-        """B_noise in sequences: the batch at which noise and signal are equal; inf where no signal is seen."""
-        return self.trace / self.product if self.product > 0 else math.inf
+    def metrics(self) -> dict[str, float | None]:
+        """B_noise in tokens over either half of the run; None where no signal was seen."""
+        first, second = (finite(self._sequence_length * half.mean.scale) for half in self._halves)
+        return {"noise_tokens_first_half": first, "noise_tokens": second}
 
-    def wanted(self, plan: MeasuredBatch) -> float:
-        """Return the batch in sequences that a test asks for; nan where a gradient was not finite."""
-        if not math.isfinite(self.trace):
-            return math.nan
-        if plan.test == "noise_scale":
-            return plan.noise_share * self.scale
-        if not self.square > 0:
-            return math.inf
-        by_norm = self.trace / (plan.eta**2 * self.square)
-        by_product = self.along / (plan.theta**2 * self.square**2)
-        across = (self.trace - self.along / self.square) / (plan.nu**2 * self.square)
-        return {"norm": by_norm, "inner_product": by_product, "augmented": max(by_product, across)}[plan.test]
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums."""
+        return {
+            "waiting": self._waiting.state_dict(),
+            "halves": [half.state_dict() for half in self._halves],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with them."""
+        self._waiting.load_state_dict(state["waiting"])
+        for half, own in zip(self._halves, state["halves"], strict=True):
+            half.load_state_dict(own)
 
 
 class BatchSize(Controller):
@@ -182,16 +185,25 @@ class BatchSize(Controller):
         plan: The plan.
         batch_size: Sequences of a base batch.
         params: Whose gradients are measured.
+        take: Told what the halves of every batch say, with or without a plan; nobody if None.
     """
 
-    def __init__(self, plan: BatchPlan | None, *, batch_size: int, params: Iterable[Tensor]) -> None:
-        self.plan, self._batch_size, self._params = plan, batch_size, list(params)
+    def __init__(
+        self,
+        plan: BatchPlan | None,
+        *,
+        batch_size: int,
+        params: Iterable[Tensor],
+        take: Callable[[Noise], None] | None = None,
+    ) -> None:
+        self.plan, self._batch_size, self._take = plan, batch_size, take
         self.factor = plan.factors[0] if isinstance(plan, StagedBatch) else 1
         self.num_seen = 0  # base batches
-        self._sums = [0.0, 0.0, 0.0, 0.0]
-        self._count = 0
+        self.num_present: int | None = None  # of this update, fewer than the factor at the end of a run
+        self._noise = MeanNoise()
         self._scale = math.nan  # B_noise at the latest test
-        self._half: list[tuple[Tensor, Tensor]] = []  # a parameter's tensor and its gradient after half of the batch
+        is_measured = isinstance(plan, MeasuredBatch) or take is not None
+        self._halves = HalfBatches(list(params)) if is_measured else None
 
     @property
     def lr_factor(self) -> float:
@@ -201,29 +213,29 @@ class BatchSize(Controller):
     def parts(self, num_batches: int, accumulation_steps: int) -> int:
         """Return into how many parts a batch of some base batches is cut; an even number where halves are measured."""
         parts = num_batches * accumulation_steps
-        return 2 * parts if isinstance(self.plan, MeasuredBatch) and parts % 2 else parts
+        return parts if self._halves is None else self._halves.parts(parts)
 
     def after_part(self, number: int, parts: int) -> None:
         """Look at the gradient summed up so far, after part `number` of `parts`."""
-        if not isinstance(self.plan, MeasuredBatch):
+        if self._halves is None:
             return
-        if 2 * number == parts:
-            self._half = [(param, param.grad.clone()) for param in self._params if param.grad is not None]
-        elif number == parts:  # the gradient is the mean of the halves', and half of the first one's was kept
-            first = [2 * half for _, half in self._half]
-            second = [2 * (param.grad - half) for param, half in self._half if param.grad is not None]
-            self._half = []
-            noise = Noise.of(first, second, batch_size=self._batch_size * self.factor)
-            self._sums = [a + b for a, b in zip(self._sums, dataclasses.astuple(noise), strict=True)]
-            self._count += 1
+        size = self._batch_size * (self.num_present or self.factor)
+        noise = self._halves.after_part(number, parts, batch_size=size)
+        if noise is None:
+            return
+        if isinstance(self.plan, MeasuredBatch):
+            self._noise.add(noise)
+        if self._take is not None:
+            self._take(noise)
 
     def after_step(self, progress: Progress, *, loss: Tensor) -> None:
         """Let the batch of the next update grow, if the plan says so."""
         if isinstance(self.plan, StagedBatch):
             self.factor = self.plan.factor_at(progress.tokens / progress.total_tokens)
-        elif isinstance(self.plan, MeasuredBatch) and self._count >= self.plan.interval:
-            noise = Noise(*(total / self._count for total in self._sums))
-            self._scale, self._sums, self._count = noise.scale, [0.0] * 4, 0
+        elif isinstance(self.plan, MeasuredBatch) and self._noise.count >= self.plan.interval:
+            noise = self._noise.mean
+            self._scale = noise.scale
+            self._noise.clear()
             self.factor = self._grown(noise.wanted(self.plan), self.plan)
 
     def _grown(self, wanted: float, plan: MeasuredBatch) -> int:
@@ -247,18 +259,12 @@ class BatchSize(Controller):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the factor, the base batches seen and the sums of an interval that has not ended."""
-        return {
-            "factor": self.factor,
-            "num_seen": self.num_seen,
-            "sums": list(self._sums),
-            "count": self._count,
-            "scale": self._scale,
-        }
+        return {"factor": self.factor, "num_seen": self.num_seen, **self._noise.state_dict(), "scale": self._scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with it."""
-        self.factor, self.num_seen = state["factor"], state["num_seen"]
-        self._sums, self._count, self._scale = list(state["sums"]), state["count"], state["scale"]
+        self.factor, self.num_seen, self._scale = state["factor"], state["num_seen"], state["scale"]
+        self._noise.load_state_dict(state)
 
 
 class Controllers:
@@ -272,7 +278,15 @@ class Controllers:
 
     def __init__(self, config: RunConfig, optimizer: ScheduledOptimizer, *, params: Iterable[Tensor]) -> None:
         self._config = config
-        self.batch = BatchSize(config.batch_plan, batch_size=config.data.batch_size, params=params)
+        size = config.data.batch_size
+        noise = (
+            NoiseLog(sequence_length=config.data.sequence_length, log_interval=config.log_interval)
+            if config.measures_noise
+            else None
+        )
+        self.batch = BatchSize(
+            config.batch_plan, batch_size=size, params=params, take=None if noise is None else noise.take
+        )
         self._by_name: dict[str, Controller] = {"batch": self.batch}
         if isinstance(config.lr_schedule, AdaptiveWarmupPlan):
             warmup = AdaptiveWarmup(optimizer, config.total_steps, plan=config.lr_schedule)
@@ -281,12 +295,14 @@ class Controllers:
             self._by_name["rate"] = ScheduledRate(
                 optimizer, config.lr_schedule, batch=self.batch, base_tokens=config.tokens_per_step
             )
+        if noise is not None:  # after the batch: its column of this name is of every point, not of the latest test
+            self._by_name["noise"] = noise
 
     def begin(self, step: int) -> tuple[Progress, range]:
         """Set what an update is made with; return where it leads, and the numbers of its base batches, from 1 on."""
         first, total = self.batch.num_seen + 1, self._config.total_steps
         numbers = range(first, min(first + self.batch.factor, total + 1))
-        self.batch.num_seen = numbers[-1]
+        self.batch.num_seen, self.batch.num_present = numbers[-1], len(numbers)
         per_batch = self._config.tokens_per_step
         progress = Progress(step, tokens=numbers[-1] * per_batch, total_tokens=total * per_batch)
         for controller in self._by_name.values():
@@ -322,13 +338,6 @@ class Controllers:
 
 def _united(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
-
-
-def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Return the product over all tensors at once, so that covariances between tensors count."""
-    return math.fsum(
-        torch.stack([(a.double() * b.double()).sum() for a, b in zip(first, second, strict=True)]).tolist()
-    )
 
 
 Observe = Callable[[int, int], None]

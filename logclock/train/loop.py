@@ -15,6 +15,7 @@ from logclock.optim import (
     assign_groups,
     assign_matrices,
     by_heads,
+    class_of_params,
     from_spec,
     group_of,
     matrix_param_groups,
@@ -215,6 +216,9 @@ def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
         # The decayed group is that of linear maps, whose inputs grow with the width; embeddings and gains keep lr.
         factor = config.model.matrix_lr_factor
         settings: dict[str, Any] = {} if factor == 1 else {"lr": factor * hidden.lr}
+        if config.tables_lr_factor is not None:
+            tables_lr = config.tables_lr_factor * hidden.lr
+            settings |= {"tables_lr": tables_lr, "head_lr": factor * tables_lr}
         groups = param_groups(model, **settings)
         is_open = hidden.cuts_heads and getattr(hidden, "row_blocks", None) is None
         return from_spec(hidden, by_heads(model, groups) if is_open else groups, **whole)
@@ -222,9 +226,14 @@ def build_optimizer(config: RunConfig, model: nn.Module) -> ScheduledOptimizer:
 
 
 def group_names(config: RunConfig, model: nn.Module, optimizer: ScheduledOptimizer) -> list[str]:
-    """Return what the record calls each parameter group: `matrix`, `decay` or `no_decay`; a second one `matrix-2`."""
+    """Return what the record calls each parameter group: `matrix`, `decay` or `no_decay`; a second one `matrix-2`.
+
+    With class rates the head's is called `head`.
+    """
     assign = assign_groups if config.optimizers.rest is None else assign_matrices
-    groups = assign(model).groups
+    groups: dict[str, str] = dict(assign(model).groups)
+    if config.tables_lr_factor is not None:
+        groups |= {name: kind for name, kind in class_of_params(model)[0].items() if kind == "head"}
     names: list[str] = []
     for kind in (groups[group["param_names"][0]] for group in optimizer.param_groups):
         count = 1 + sum(name.split("-")[0] == kind for name in names)

@@ -36,6 +36,7 @@ DECIDING = {
     "batches": "data/batches.py",
     "loop": "train/loop.py",
     "controllers": "train/controllers.py",
+    "noise": "train/noise.py",
     "evaluation": "train/evaluate.py",
     "quantization": "train/quantization.py",
 }

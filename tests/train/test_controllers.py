@@ -1,6 +1,7 @@
 """Does a batch grow by what its gradients say, and does a run with a growing batch end by tokens and resume bitwise?"""
 
 import itertools
+import json
 import math
 import os
 import signal
@@ -9,11 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from logclock.analysis import gather
+from logclock.cli.suggest import suggest
 from logclock.config import from_dict, override, to_dict
+from logclock.report import render_report
+from logclock.report.tables import noise_table
 from logclock.schedules import AdaptiveWarmupPlan
 from logclock.train import RunConfig, run_directory, run_id, train
 from logclock.train.batch_plan import MeasuredBatch, StagedBatch
-from logclock.train.controllers import BatchSize, Noise, Progress
+from logclock.train.config import identity
+from logclock.train.controllers import BatchSize, NoiseLog, Progress
+from logclock.train.noise import Noise
 from logclock.train.progress import QuietDisplay
 
 HAND = ([torch.tensor([3.0]), torch.tensor([[0.0]])], [torch.tensor([1.0]), torch.tensor([[0.0]])])
@@ -242,3 +249,103 @@ def test_an_optimizer_of_the_rest_is_put_into_a_run_that_has_none_by_its_name(ti
     config = override(tiny_run(optimizer="adamw"), ["rest_optimizer.name=sgd", "rest_optimizer.lr=0.1"])
 
     assert (config.rest_optimizer.rule.name, config.rest_optimizer.lr) == ("sgd", 0.1)
+
+
+@pytest.fixture
+def measured_run(tiny_run, tiny_data_root, tmp_path):
+    """A run that measures its noise, and its record."""
+    config = tiny_run("log_interval=5", steps=20, measures_noise=True)
+    return config, train(config, out=tmp_path / "measured", data_root=tiny_data_root)
+
+
+def test_any_run_can_log_its_noise_scale_and_changes_by_rounding_only(measured_run, tiny_run, tiny_data_root, tmp_path):
+    _, measured = measured_run
+    plain = train(tiny_run("log_interval=5", steps=20), out=tmp_path, data_root=tiny_data_root)
+
+    assert measured.train["loss"] == pytest.approx(plain.train["loss"], rel=1e-5)
+    assert len(measured.train["noise_scale"]) == 4
+    assert all(scale is None or scale > 0 for scale in measured.train["noise_scale"])
+    assert any(scale is not None for scale in measured.train["noise_scale"])
+    assert measured.metrics["noise_tokens"] > 0
+    assert "noise_scale" not in plain.train
+    assert "noise_tokens" not in plain.metrics
+
+
+def test_a_logged_scale_is_the_ratio_of_means_since_the_last_point_and_a_metric_that_of_half_the_run():
+    log = NoiseLog(sequence_length=10, log_interval=2)
+    seen = [(8.0, 2.0), (4.0, 1.0), (6.0, 3.0), (2.0, -1.0)]  # trace and product of four updates
+
+    readings = []
+    for step, (trace, product) in enumerate(seen, 1):
+        log.take(Noise(trace=trace, along=0.0, square=1.0, product=product))
+        readings.append(log.readings()["noise_scale"])
+        log.after_step(Progress(step, step, 4), loss=torch.tensor(1.0))
+
+    assert readings == [4.0, 12 / 3, 2.0, 8 / 2]
+    assert log.metrics() == {"noise_tokens_first_half": 10 * 12 / 3, "noise_tokens": 10 * 8 / 2}
+
+
+def test_a_scale_without_a_signal_is_not_there():
+    log = NoiseLog(sequence_length=10, log_interval=2)
+
+    assert log.metrics() == {"noise_tokens_first_half": None, "noise_tokens": None}
+    log.take(Noise(trace=1.0, along=0.0, square=1.0, product=-1.0))
+    log.after_step(Progress(1, 1, 1), loss=torch.tensor(1.0))
+    assert log.metrics()["noise_tokens"] is None
+
+
+def test_a_run_that_measures_resumes_bitwise_and_accumulates(tiny_run, tiny_data_root, tmp_path):
+    config = tiny_run("log_interval=5", "accumulation_steps=4", steps=20, measures_noise=True)
+    whole = train(config, out=tmp_path / "whole", data_root=tiny_data_root)
+
+    train(config, out=tmp_path / "parts", data_root=tiny_data_root, display=StopAt(8))
+    again = train(config, out=tmp_path / "parts", data_root=tiny_data_root)
+
+    assert again.train == whole.train
+    assert [again.metrics[name] for name in ("noise_tokens", "noise_tokens_first_half")] == [
+        whole.metrics[name] for name in ("noise_tokens", "noise_tokens_first_half")
+    ]
+
+
+def test_measuring_is_part_of_a_run_that_asks_for_it_only(tiny_run):
+    assert "measures_noise" not in identity(tiny_run())
+    assert run_id(tiny_run(measures_noise=True)) != run_id(tiny_run())
+
+
+def test_a_batch_that_has_no_halves_is_refused(tiny_run):
+    with pytest.raises(ValueError, match=r"data\.batch_size must be a multiple of 2, so that both halves .* got 3"):
+        tiny_run("data.batch_size=3", measures_noise=True)
+
+
+def test_the_report_and_suggest_say_the_critical_batch(measured_run, tmp_path, capsys):
+    config, record = measured_run
+    tokens = record.metrics["noise_tokens"]
+
+    table = noise_table(gather([record]))
+
+    assert table.rows[0][:2] == ("adana", "128")
+    assert table.rows[0][3] == f"{tokens:,.0f}"
+    assert table.rows[0][4] == f"{config.tokens_per_step / tokens:.2g}"
+    assert "Critical batch" in render_report([record])
+
+    suggest(noise_from=tmp_path / "measured", as_json=True)
+
+    said = {one["name"]: one["value"] for one in json.loads(capsys.readouterr().out)["suggestions"]}
+    assert said["critical-batch"] == tokens
+
+
+def test_suggest_refuses_two_noise_scales_and_a_study_without_one(tiny_run, tiny_data_root, tmp_path):
+    train(tiny_run(steps=4), out=tmp_path, data_root=tiny_data_root)
+
+    with pytest.raises(ValueError, match="Give one of them"):
+        suggest(noise_from=tmp_path, noise_tokens="1k")
+    with pytest.raises(ValueError, match=r"none of the 1 finished runs .* measures_noise=true"):
+        suggest(noise_from=tmp_path)
+    with pytest.raises(FileNotFoundError, match="no ledger at"):
+        suggest(noise_from=tmp_path / "nothing")
+
+
+def test_a_report_without_a_measurement_has_no_table(tiny_run, tiny_data_root, tmp_path):
+    record = train(tiny_run(steps=4), out=tmp_path, data_root=tiny_data_root)
+
+    assert noise_table(gather([record])) is None

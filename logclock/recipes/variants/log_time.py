@@ -2,7 +2,7 @@
 
 from logclock.algorithms import DanaMk4Spec, DanaSpec, DanaStarSpec
 from logclock.recipes.protocol import DELTA, KAPPA, KAPPA_ADEMAMIX, early_decay, log_time_decay_of, plain_decay
-from logclock.recipes.variants.settings import adamw, adana, ademamix, dana_star_mk4
+from logclock.recipes.variants.settings import adamw, adana, adana_mix, ademamix, dana_star_mk4
 from logclock.recipes.variants.sources import (
     COMPONENTS_LOG,
     DEMO_LOG,
@@ -30,6 +30,9 @@ from logclock.sweep.search import Axis
 
 SLOW_AXES = (DECAY_AXIS, memory_axis("ema_slow", "x0.5", "x2"), Axis(path="optimizer.gain", values=("x0.5", "x2")))
 """Of log-time AdEMAMix, whose gain holds its kappa."""
+
+MIX_AXES = (DECAY_AXIS, memory_axis("ema1", "x0.5", "x2"), Axis(path="optimizer.gain_factor", values=("0", "4")))
+"""Of ADANA-mix: without the log-time average it is AdamW with a memory of its horizon."""
 
 LOG_TIME = (
     Variant(
@@ -140,6 +143,14 @@ LOG_TIME = (
         ablates="adana",
         kappa=KAPPA,
         axes=LOG_TIME_AXES,
+    ),
+    Variant(
+        name="adana-mix",
+        question="ADANA's average added to AdamW's, with AdamW's decay: is a mixture right at every batch and horizon?",
+        setup=adana_mix,
+        peak_lr={"demo": guess(4.5e-3, "between AdamW's and ADANA's")},
+        kappa=KAPPA,
+        axes=MIX_AXES,
     ),
     Variant(
         name="adana-h",

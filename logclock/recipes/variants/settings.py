@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from logclock.algorithms import AdamwSpec, AdanaSpec, AdemamixSpec, DanaStarMk4Spec, MuonSpec
+from logclock.algorithms import AdamwSpec, AdanaMixSpec, AdanaSpec, AdemamixSpec, DanaStarMk4Spec, MuonSpec
 from logclock.recipes.protocol import DELTA, log_time_decay_of, plain_decay
 from logclock.rules import Spec
-from logclock.schedules import HalfLifeRamp, LinearRamp, check, constant_decay
+from logclock.schedules import HalfLifeRamp, LinearRamp, check, constant_decay, memory_ema
 from logclock.train.config import Optimizers
 
-__all__ = ["adamw", "adamw_of_horizon", "adana", "ademamix", "dana_star_mk4", "muon", "plain"]
+__all__ = ["adamw", "adamw_of_horizon", "adana", "adana_mix", "ademamix", "dana_star_mk4", "muon", "plain"]
 
 
 def adamw(lr: float, total_steps: int, **changes: Any) -> AdamwSpec:
@@ -46,6 +46,21 @@ def adana(lr: float, total_steps: int, kappa: float, **changes: Any) -> AdanaSpe
     """ADANA as the paper's Enoki runs had it: gain (1 + t)^(1 - kappa), decay before the update."""
     settings: dict[str, Any] = {"kappa": kappa, "delta": DELTA, "weight_decay": log_time_decay_of(total_steps)}
     return AdanaSpec(lr=lr, **settings | changes)
+
+
+def adana_mix(lr: float, total_steps: int, kappa: float, **changes: Any) -> AdanaMixSpec:
+    """ADANA-mix with AdamW's decay and second moment; its fast average remembers 2 % of the run, 1 to 10 updates."""
+    settings: dict[str, Any] = {
+        "ema1": memory_ema(min(max(FAST_SHARE * total_steps, 1.0), 10.0)),
+        "ema2": 0.001,
+        "kappa": kappa,
+        "delta": DELTA,
+    }
+    return AdanaMixSpec(lr=lr, **settings | plain(total_steps) | changes)
+
+
+FAST_SHARE = 1 / 50
+"""Memory of ADANA-mix's fast average over the length of the run, as in a prototype of November 2026."""
 
 
 def dana_star_mk4(lr: float, total_steps: int, kappa: float) -> DanaStarMk4Spec:

@@ -24,6 +24,7 @@ __all__ = [
     "Variant",
     "as_adamw",
     "as_adana",
+    "class_rate_axis",
     "fits",
     "get_variant",
     "guess",
@@ -45,6 +46,17 @@ KAPPA_AXIS = Axis(path="optimizer.kappa", values=("0.75", "0.9"))
 
 TABLES_AXIS = Axis(path="rest_optimizer.lr", values=("x0.5", "x2"))
 """Half and twice the rate of embedding, head and gains, beside that of the hidden matrices."""
+
+
+CLASS_RATES = ("4", "10")
+"""Rates of embedding, head and gains over that of hidden matrices beside the recipe's own; a prototype tried these."""
+
+
+def class_rate_axis(config: RunConfig) -> Axis:
+    """Return the axis of the tables' rate over that of hidden matrices: the same ratios to what the recipe has."""
+    if config.optimizers.rest is None:
+        return Axis(path="tables_lr_factor", values=CLASS_RATES)
+    return Axis(path=TABLES_AXIS.path, values=tuple(f"x{ratio}" for ratio in CLASS_RATES))
 
 
 def memory_axis(weight: str, *values: str) -> Axis:
@@ -165,8 +177,28 @@ class Variant:
             )
         return rule(non_embedding_params)
 
-    def search_space(self, config: RunConfig) -> tuple[Axis, ...]:
-        """Return the axes of a run, without values that it has anyway or that would have no effect."""
+    def search_space(self, config: RunConfig, *, class_rates: bool = False) -> tuple[Axis, ...]:
+        """Return the axes of a run, without values that it has anyway or that would have no effect.
+
+        Args:
+            config: The run.
+            class_rates: Whether the rate of embedding, head and gains is searched too, alike for every variant; where
+                a variant has an axis of its own for it, after the values of that.
+        """
+        found = self._own_axes(config)
+        if not class_rates:
+            return tuple(found)
+        extra = class_rate_axis(config)
+        extra = dataclasses.replace(extra, values=_differing(config, extra))
+        paths = [axis.path for axis in found]
+        if extra.path not in paths:
+            return (*found, extra)
+        place = paths.index(extra.path)
+        values = (*found[place].values, *(value for value in extra.values if value not in found[place].values))
+        found[place] = dataclasses.replace(extra, values=values)
+        return tuple(found)
+
+    def _own_axes(self, config: RunConfig) -> list[Axis]:
         found = []
         specs = {"optimizer": config.optimizers.hidden, "rest_optimizer": config.optimizers.rest}
         for axis in self.axes:
@@ -174,10 +206,15 @@ class Variant:
             is_there = getattr(specs[owner], field, None) is not None
             if not is_there or (axis == KAPPA_AXIS and getattr(specs[owner], "gain", None) is not None):
                 continue
-            trials = {value: Trial(multiplier=1.0).with_setting(axis.path, value) for value in axis.values}
-            values = tuple(value for value, trial in trials.items() if configure(config, trial) != config)
+            values = _differing(config, axis)
             found += [dataclasses.replace(axis, values=values)] if values else []
-        return tuple(found)
+        return found
+
+
+def _differing(config: RunConfig, axis: Axis) -> tuple[str, ...]:
+    """Return the values of an axis that a run does not have anyway."""
+    trials = {value: Trial(multiplier=1.0).with_setting(axis.path, value) for value in axis.values}
+    return tuple(value for value, trial in trials.items() if configure(config, trial) != config)
 
 
 def get_variant(name: str) -> Variant:
