@@ -85,7 +85,9 @@ def _print_tables(comparison: Comparison) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    tables = [result_table(comparison), cost_table(comparison)]
+    tables = [result_table(comparison)]
+    if not comparison.is_imported:
+        tables.append(cost_table(comparison))
     for table in [*tables, sweep_table(comparison.sweeps)] if comparison.sweeps else tables:
         shown = rich_table(table)
         shown.box = SIMPLE

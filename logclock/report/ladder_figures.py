@@ -213,7 +213,7 @@ def _lr_rules(result: LadderResult, looks: Mapping[str, Style]) -> Drawing:
     for label, fit in result.lr_rules.items():
         look = looks[label]
         for cell in result.cells_of(label):
-            if cell.best is None:
+            if cell.best is None or cell.best.peak_lr is None:
                 continue
             at = result.size(cell.size).non_embedding_params
             axes.plot([at], [cell.best.peak_lr], color=look.color, marker="o", markersize=7, fillstyle="none")
@@ -239,17 +239,18 @@ def _lr_panel(name: str, cells: Sequence[LadderCell], looks: Mapping[str, Style]
     lost = False
     for cell in cells:
         look = looks[cell.label]
-        alike = [t for t in cell.trials if cell.best is not None and t.settings == cell.best.settings]
+        known = [t for t in cell.trials if t.peak_lr is not None]
+        alike = [t for t in known if cell.best is not None and t.settings == cell.best.settings]
         points = [(trial.peak_lr, trial.loss) for trial in alike if trial.loss is not None]
-        others = [(t.peak_lr, t.loss) for t in cell.trials if t.loss is not None and t not in alike]
+        others = [(t.peak_lr, t.loss) for t in known if t.loss is not None and t not in alike]
         shown += points + others
         axes.plot(*_columns(points), color=look.color, linestyle=look.dashes, marker="o", markersize=3, linewidth=1.2)
         axes.plot(*_columns(others), color=look.color, linestyle="", marker="d", markersize=3)
-        if cell.best is not None and cell.best.loss is not None:
+        if cell.best in alike and cell.best.loss is not None:
             axes.plot(
                 [cell.best.peak_lr], [cell.best.loss], color=look.color, marker="o", markersize=8, fillstyle="none"
             )
-        dead = [trial.peak_lr for trial in cell.trials if trial.loss is None]
+        dead = [trial.peak_lr for trial in known if trial.loss is None]
         lost = lost or bool(dead)
         axes.plot(
             dead, [0.97] * len(dead), color=look.color, marker="x", linestyle="", transform=axes.get_xaxis_transform()

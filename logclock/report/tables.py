@@ -6,6 +6,7 @@ from typing import Any
 
 from logclock.analysis import Comparison, Row, Sweep
 from logclock.analysis.study import MISSING
+from logclock.records import RunRecord
 
 __all__ = [
     "Table",
@@ -15,6 +16,7 @@ __all__ = [
     "result_table",
     "rich_table",
     "run_table",
+    "source_table",
     "sweep_point_table",
     "sweep_table",
 ]
@@ -51,7 +53,7 @@ def result_table(comparison: Comparison) -> Table:
     rows = tuple(
         (
             row.label,
-            number(row.peak_lr),
+            MISSING if row.peak_lr is None else number(row.peak_lr),
             _loss(row.final_validation_loss, row.loss_sd),
             fixed(row.bits_per_byte, 4),
             _difference(row),
@@ -62,7 +64,8 @@ def result_table(comparison: Comparison) -> Table:
         )
         for row in comparison.rows
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 4, 5, 7}))
+    table = Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 4, 5, 7}))
+    return without_empty_columns(table) if comparison.is_imported else table
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -131,7 +134,7 @@ def run_table(comparison: Comparison) -> Table:
             run.label,
             phase,
             str(run.seed),
-            number(run.peak_lr),
+            MISSING if run.peak_lr is None else number(run.peak_lr),
             fixed(run.final_validation_loss, 4),
             fixed(run.multiplier.value if run.multiplier else None, 3),
             MISSING if run.last_step is None else f"{run.last_step:,}",
@@ -140,12 +143,43 @@ def run_table(comparison: Comparison) -> Table:
         )
         for phase, run in runs
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset({2, 3, 4, 5, 6}))
+    table = Table(columns=columns, rows=rows, numeric=frozenset({2, 3, 4, 5, 6}))
+    return without_empty_columns(table) if comparison.is_imported else table
+
+
+def source_table(records: Sequence[RunRecord]) -> Table:
+    """Return where imported runs came from."""
+    columns = ("optimizer", "seed", "format", "source", "run", "columns", "digest")
+    rows = tuple(
+        (
+            record.label,
+            str(record.seed) if record.provenance["imported_seed"] == "said" else "not said",
+            record.provenance["imported_format"],
+            record.provenance["imported_from"],
+            record.provenance["imported_run"],
+            record.provenance["imported_columns"],
+            record.provenance["imported_digest"],
+        )
+        for record in records
+    )
+    return Table(columns=columns, rows=tuple(dict.fromkeys(rows)), numeric=frozenset({1}))
+
+
+def without_empty_columns(table: Table) -> Table:
+    """Return a table without the columns that say nothing in any row."""
+    kept = [i for i in range(len(table.columns)) if any(row[i] not in ("", MISSING) for row in table.rows)]
+    return Table(
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+        numeric=frozenset(place for place, i in enumerate(kept) if i in table.numeric),
+    )
 
 
 def comparison_table(comparison: Comparison) -> str:
     """Return results, costs and the sweep as aligned plain text, with the warnings below."""
-    tables = [result_table(comparison), cost_table(comparison)]
+    tables = [result_table(comparison)]
+    if not comparison.is_imported:
+        tables.append(cost_table(comparison))
     if comparison.sweeps:
         tables.append(sweep_table(comparison.sweeps))
     parts = [plain_text(table) for table in tables]
