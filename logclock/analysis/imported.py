@@ -28,8 +28,8 @@ def unknowns(records: Iterable[RunRecord], *, tuned: Collection[str] = ()) -> li
         _loss(kept),
         _budget(kept),
         _learning_rates(kept, tuned),
-        "Unknown: whether the runs saw the same data in the same order and began with the same weights. Differences are "
-        "paired by seed as if they had; if not, read the spread over seeds, not the pairs.",
+        "Unknown: whether the runs saw the same data in the same order and began with the same weights. Differences "
+        "are paired by seed as if they had; if not, read the spread over seeds, not the pairs.",
         _seeds(kept),
         _model(kept),
         _last_evaluations(kept),
@@ -50,7 +50,7 @@ def _loss(records: Sequence[RunRecord]) -> str | None:
     )
     return (
         f"The runs are compared by their {kind.replace(',', ' loss,')} of the steps, because not all have a validation "
-        f"loss or because that was asked for; {error}. Whether the gain holds on text that was not trained on is unknown."
+        f"loss or because that was asked for; {error}. Whether the gain holds on unseen text is unknown."
     )
 
 
@@ -60,7 +60,8 @@ def _budget(records: Sequence[RunRecord]) -> str | None:
     if all(tokens_per_step(record) is not None for record in records):
         return None
     return (
-        f"Unknown: tokens per step. All runs have {steps}, so budgets are equal if batches were; --tokens-per-step says it."
+        f"Unknown: tokens per step. All runs have {steps}, so budgets are equal if batches were; --tokens-per-step "
+        "says it."
     )
 
 

@@ -521,9 +521,7 @@ def _fairness(
             warnings.append(
                 f"Size {size.name}: unequal searches ({listed} settings); who tried more had better chances."
             )
-        edges = [
-            f"{label} ({_rate(cell.best)})" for label, cell in row.items() if cell.is_best_on_edge and cell.best
-        ]
+        edges = [f"{label} ({_rate(cell.best)})" for label, cell in row.items() if cell.is_best_on_edge and cell.best]
         if edges:
             warnings.append(f"Size {size.name}: best learning rate at the edge of those tried: {', '.join(edges)}.")
         lost = [

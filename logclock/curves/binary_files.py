@@ -83,9 +83,7 @@ def event_sheet(directory: Path, paths: list[Path]) -> Sheet:
         # The step and the name of a run stand beside the scalars, never among them.
         name = f"scalar {tag}" if role_of(tag) in ("step", *NAMES) else tag
         columns[name] = [value if own == tag else None for _, own, value in rows]
-    return Sheet(
-        source=str(directory), unit="event", columns=columns, rows=range(1, len(rows) + 1), notes=tuple(notes)
-    )
+    return Sheet(source=str(directory), unit="event", columns=columns, rows=range(1, len(rows) + 1), notes=tuple(notes))
 
 
 def _events(path: Path, notes: list[str]) -> list[bytes]:
@@ -103,8 +101,8 @@ def _events(path: Path, notes: list[str]) -> list[bytes]:
     except errors.DataLossError as error:
         if "runcated" not in str(error) or not found:
             raise ValueError(
-                f"{path}, event {len(found) + 1}: damaged, or no event file ({_first_line(error)}). Restore the file, or "
-                "leave it out."
+                f"{path}, event {len(found) + 1}: damaged, or no event file ({_first_line(error)}). Restore the file, "
+                "or leave it out."
             ) from None
         notes.append(f"{path.name} is cut off in event {len(found) + 1}; what came before counts.")
     finally:

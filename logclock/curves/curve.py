@@ -1,6 +1,7 @@
 """What is one finished run of another program, whatever it was written by?"""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,7 +42,7 @@ class Points:
     @property
     def longest_gap(self) -> int:
         """The longest interval between two points; 0 below two."""
-        return max((b - a for a, b in zip(self.steps, self.steps[1:], strict=False)), default=0)
+        return max((b - a for a, b in itertools.pairwise(self.steps)), default=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,9 +98,7 @@ def curves_of(sheet: Sheet, given: Mapping[str, str], *, name: str, format: str,
     columns = columns_of(list(sheet.columns), given, where=sheet.source)
     curves = []
     for key, indices in _groups(sheet, columns).items():
-        curves.append(
-            _curve(_rows(sheet, indices), given, _called(columns, key) or name, format=format, digest=digest)
-        )
+        curves.append(_curve(_rows(sheet, indices), given, _called(columns, key) or name, format=format, digest=digest))
     return curves
 
 
@@ -226,16 +225,20 @@ def _points(
         raise _unsorted(sheet, back[0], back[1], goes_on_from, "and the run never gets there again")
     if resumed:
         notes.append(
-            f"{columns[role]} goes back {resumed} {'time' if resumed == 1 else 'times'} (the run was resumed): {dropped} "
+            f"{columns[role]} goes back {_times(resumed)} (the run was resumed): {dropped} "
             f"{'row' if dropped == 1 else 'rows'} gave way to what came later."
         )
     if twice:
-        notes.append(f"{columns[role]} stands {twice} {'time' if twice == 1 else 'times'} twice at one step: later rows count.")
+        notes.append(f"{columns[role]} has a step twice, {_times(twice)}: later rows count.")
     return Points(
         steps=tuple(point[0] for point in kept),
         values=tuple(point[1] for point in kept),
         rows=tuple(sheet.rows[point[2]] for point in kept),
     )
+
+
+def _times(count: int) -> str:
+    return f"{count} {'time' if count == 1 else 'times'}"
 
 
 def _unsorted(sheet: Sheet, index: int, step: int, before: int, why: str) -> ValueError:
@@ -259,8 +262,8 @@ def _values(sheet: Sheet, role: str, columns: Mapping[str, str]) -> list[tuple[i
             continue
         if is_loss and value <= 0:
             raise ValueError(
-                f"{sheet.where(index)}: {columns[role]} is {shortened(str(cell))}; a loss in nats per token is above 0. "
-                "Name the column of the loss with --column, or change its sign."
+                f"{sheet.where(index)}: {columns[role]} is {shortened(str(cell))}; a loss in nats per token is above "
+                "0. Name the column of the loss with --column, or change its sign."
             )
         found.append((index, value))
     return found
@@ -286,8 +289,10 @@ def _lost_after(series: Mapping[str, Points], last: int) -> int | None:
         return 0 if "loss" in series else None
     if not math.isfinite(points.values[-1]):
         return finite[-1]
-    gap = max((b - a for a, b in zip(finite, finite[1:], strict=False)), default=0)
-    return finite[-1] if gap and last - finite[-1] > GAPS * gap and not _is_evaluated_after(series, finite[-1]) else None
+    gap = max((b - a for a, b in itertools.pairwise(finite)), default=0)
+    return (
+        finite[-1] if gap and last - finite[-1] > GAPS * gap and not _is_evaluated_after(series, finite[-1]) else None
+    )
 
 
 def _is_evaluated_after(series: Mapping[str, Points], step: int) -> bool:
@@ -313,8 +318,8 @@ def _facts(sheet: Sheet, columns: Mapping[str, str]) -> dict[str, Any]:
         if len(said) > 1:
             (one, _), (other, index) = sorted(said.items(), key=lambda item: item[1])[:2]
             raise ValueError(
-                f"{sheet.where(index)}: {columns[role]} is {shortened(other)!r}, and {shortened(one)!r} before. A run has "
-                f"one {role}; name the column that tells runs apart with --column run=NAME."
+                f"{sheet.where(index)}: {columns[role]} is {shortened(other)!r}, and {shortened(one)!r} before. A run "
+                f"has one {role}; name the column that tells runs apart with --column run=NAME."
             )
         if said:
             (text, index), *_ = said.items()
@@ -347,5 +352,3 @@ def _chart_sheet(sheet: Sheet, step: str, metrics: Mapping[str, str]) -> Sheet:
     own = {metric: sheet.columns[column] for metric, column in metrics.items() if role_of(metric) != "step"}
     indices = [i for i in range(len(sheet.rows)) if any(text_in(cells[i]) is not None for cells in own.values())]
     return _rows(dataclasses.replace(sheet, columns={step: sheet.columns[step]} | own), indices)
-
-

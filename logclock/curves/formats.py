@@ -76,12 +76,8 @@ FORMATS: dict[str, Format] = {
         read=state_sheet,
         is_like=lambda path: path.suffix == ".json" and path.name.endswith("trainer_state.json"),
     ),
-    "wandb-csv": Format(
-        description="a chart or a history of W&B as CSV", read=csv_sheet, is_like=_is_chart
-    ),
-    "lightning-csv": Format(
-        description="metrics.csv of Lightning's CSVLogger", read=csv_sheet, is_like=_is_lightning
-    ),
+    "wandb-csv": Format(description="a chart or a history of W&B as CSV", read=csv_sheet, is_like=_is_chart),
+    "lightning-csv": Format(description="metrics.csv of Lightning's CSVLogger", read=csv_sheet, is_like=_is_lightning),
     "csv": Format(description="a CSV file with a row of names", read=csv_sheet, is_like=_is_csv),
     "history": Format(
         description="a history with a JSON object a line (.jsonl), or a list of them (.json)",
@@ -146,8 +142,8 @@ def _in_folder(folder: Path, format: str | None) -> dict[Path, str]:
     if len(kinds) > 1:
         examples = ", ".join(f"{kind} ({next(p for p, k in found.items() if k == kind)})" for kind in kinds)
         raise ValueError(
-            f"{folder} holds several kinds of sources, which may be one run twice: {examples}. Say which with --format, "
-            "or give the files."
+            f"{folder} holds several kinds of sources, which may be one run twice: {examples}. Say which with "
+            "--format, or give the files."
         )
     if not found:
         wanted = f" of format {format}" if format else ""
@@ -177,8 +173,8 @@ def _latest_checkpoints(found: Mapping[Path, str]) -> dict[Path, str]:
 
 
 def _format_of(path: Path) -> str:
-    for name, known in FORMATS.items():
-        if _may_be(path, name) and known.is_like(path):
+    for name, format in FORMATS.items():
+        if _may_be(path, name) and format.is_like(path):
             return name
     if path.is_file():
         read_lines(path)  # says what is wrong with a file that is empty or binary

@@ -82,7 +82,9 @@ def whole(text: str | float, *, what: str, least: int) -> int:
     """Return a whole number that is at least so much."""
     value = 0.0 if least == 0 and str(text).strip() in ("0", "0.0") else amount(text, what=what)
     if value != int(value) or not least <= value <= LARGEST_STEP:
-        raise ValueError(f"{what} must be a whole number of at least {least}, got {shortened(str(text))!r}. Correct it.")
+        raise ValueError(
+            f"{what} must be a whole number of at least {least}, got {shortened(str(text))!r}. Correct it."
+        )
     return int(value)
 
 
@@ -116,7 +118,9 @@ def pattern_of(text: str) -> re.Pattern[str] | None:
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError as error:
-        raise ValueError(f"--label {text!r}: {error}. Fields stand in braces, such as {{optimizer}}-s{{seed}}.") from None
+        raise ValueError(
+            f"--label {text!r}: {error}. Fields stand in braces, such as {{optimizer}}-s{{seed}}."
+        ) from None
     built, names = "", []
     for literal, field, spec, conversion in parts:
         built += re.escape(literal)
@@ -131,7 +135,9 @@ def pattern_of(text: str) -> re.Pattern[str] | None:
             built += "[^/]*?"
             continue
         if field in names:
-            raise ValueError(f"--label {text!r}: {{{field}}} stands twice. Write {{_}} for what varies and has no name.")
+            raise ValueError(
+                f"--label {text!r}: {{{field}}} stands twice. Write {{_}} for what varies and has no name."
+            )
         names.append(field)
         built += rf"(?P<{field}>{r'[0-9]+' if field == 'seed' else '[^/]+?'})"
     return re.compile(rf"(?:^|/){built}(?=/|\.[A-Za-z]\w*$|$)")
@@ -147,8 +153,8 @@ def matched(pattern: re.Pattern[str], label: str, *candidates: str) -> dict[str,
         if match := pattern.search(PurePath(candidate).as_posix() if "/" in candidate else candidate):
             return match.groupdict()
     raise ValueError(
-        f"--label {label!r} matches neither of {', '.join(map(repr, dict.fromkeys(candidates)))}. A pattern covers whole "
-        "parts of a path or the whole name of a run; write {_} for what varies."
+        f"--label {label!r} matches neither of {', '.join(map(repr, dict.fromkeys(candidates)))}. A pattern covers "
+        "whole parts of a path or the whole name of a run; write {_} for what varies."
     )
 
 

@@ -155,7 +155,9 @@ def _sheet(frame: Any) -> Sheet:
     columns: dict[str, Sequence[Any]] = {}
     for name in names:
         column = frame[name]
-        as_list = getattr(column, "to_list", None) or getattr(column, "to_pylist", None) or getattr(column, "tolist", None)
+        as_list = (
+            getattr(column, "to_list", None) or getattr(column, "to_pylist", None) or getattr(column, "tolist", None)
+        )
         values = as_list() if as_list is not None else list(column)
         if not isinstance(values, list):
             raise TypeError(f"{SOURCE}: column {name!r} must be a list or an array of one dimension, got {values!r}.")
@@ -164,7 +166,8 @@ def _sheet(frame: Any) -> Sheet:
     if len(set(lengths.values())) > 1:
         (one, first), (other, second) = min(lengths.items(), key=_by_length), max(lengths.items(), key=_by_length)
         raise ValueError(
-            f"{SOURCE}: columns must be equally long, and {one!r} has {first} rows, {other!r} {second}. Cut or fill them."
+            f"{SOURCE}: columns must be equally long, and {one!r} has {first} rows, {other!r} {second}. Cut or fill "
+            "them."
         )
     return Sheet(source=SOURCE, unit="row", columns=columns, rows=range(1, max(lengths.values(), default=0) + 1))
 
@@ -196,5 +199,3 @@ def _plain(value: Any) -> Any:
         return None
     item = getattr(value, "item", None)
     return item() if callable(item) else value
-
-

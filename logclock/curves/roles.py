@@ -81,9 +81,7 @@ def columns_of(names: Sequence[str], given: Mapping[str, str], *, where: str) ->
     for role in ROLES:
         if role in found:
             continue
-        ranked = sorted(
-            (rank, name) for name in names if name not in taken and (rank := _rank(role, name)) is not None
-        )
+        ranked = sorted((rank, name) for name in names if name not in taken and (rank := _rank(role, name)) is not None)
         if len(ranked) > 1 and ranked[0][0] == ranked[1][0] and role != "lr":
             raise ValueError(
                 f"{where}: both {ranked[0][1]!r} and {ranked[1][1]!r} could be the {role}. Say which: "

@@ -43,7 +43,7 @@ class Reading:
     """
 
     label: str | None = None
-    facts: Facts = Facts()
+    facts: Facts = dataclasses.field(default_factory=Facts)
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     format: str | None = None
     loss: Loss = "auto"
@@ -147,7 +147,9 @@ def _run(curve: Curve, reading: Reading) -> _Run:
     if pattern is not None:
         assert reading.label is not None
         # A file that holds one run is told by its path, one of several by the name of the run.
-        texts = matched(pattern, reading.label, f"{Path(curve.source).as_posix()}/{curve.name}", curve.name, curve.source)
+        texts = matched(
+            pattern, reading.label, f"{Path(curve.source).as_posix()}/{curve.name}", curve.name, curve.source
+        )
         said = facts_of(texts, where=f"--label {reading.label!r}")
     else:
         said = Facts(label=reading.label)
@@ -170,7 +172,7 @@ def _run(curve: Curve, reading: Reading) -> _Run:
 
 def _params_of_size(size: str) -> float | None:
     """Return the parameters that a size such as 124M names; None for another name, such as 12L."""
-    if not size[-1:].lower() in ("k", "m", "b"):
+    if size[-1:].lower() not in ("k", "m", "b"):
         return None
     try:
         return amount(size, what="size")
@@ -198,7 +200,8 @@ def _merged(runs: Sequence[_Run]) -> list[_Run]:
             others = "" if run.facts.seed is None else f" of seed {run.seed}"
             raise ValueError(
                 f"two runs are called {run.label!r}{others}: {first} and {run}. Tell them apart by a pattern such as "
-                "--label '{optimizer}-s{seed}', by --column seed=NAME, or import them one by one with --label and --seed."
+                "--label '{optimizer}-s{seed}', by --column seed=NAME, or import them one by one with --label and "
+                "--seed."
             )
         kept[place] = _joined(first, run)
     return kept
@@ -223,9 +226,7 @@ def _joined(first: _Run, second: _Run) -> _Run:
         lost_after=min(lost, default=None),
         notes=(*one.notes, *other.notes),
     )
-    return _Run(
-        curve=joined, facts=first.facts.over(second.facts), is_lr_said=first.is_lr_said or second.is_lr_said
-    )
+    return _Run(curve=joined, facts=first.facts.over(second.facts), is_lr_said=first.is_lr_said or second.is_lr_said)
 
 
 def _with_common_lrs(runs: Sequence[_Run]) -> list[_Run]:
@@ -260,8 +261,8 @@ def _loss_kind(runs: Sequence[_Run], asked: Loss) -> str:
     lacking = next(run for run in runs if run not in having[kind])
     other = "" if kind == "training" else " Say --loss training to compare the training losses of all."
     raise ValueError(
-        f"{lacking} has no {kind} loss, and {len(having[kind])} of {len(runs)} runs have one.{other} Or name its column "
-        "with --column, or leave the run out."
+        f"{lacking} has no {kind} loss, and {len(having[kind])} of {len(runs)} runs have one.{other} Or name its "
+        "column with --column, or leave the run out."
     )
 
 
@@ -295,7 +296,9 @@ def _planned(run: _Run, peers: Sequence[_Run]) -> int:
     else:
         own = max(end for end in ends if last <= end <= last + _interval(run))
     if own < 1:
-        raise ValueError(f"{run}: the log ends at step {own}. A curve needs a step after the first update; leave it out.")
+        raise ValueError(
+            f"{run}: the log ends at step {own}. A curve needs a step after the first update; leave it out."
+        )
     return own
 
 

@@ -35,8 +35,8 @@ def decoded(path: Path) -> str:
         if null < 0:
             line = content.count(b"\n", 0, error.start) + 1
             raise ValueError(
-                f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8. Save the file as UTF-8 (it may be "
-                "Latin-1 now)."
+                f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8. Save the file as UTF-8 (it may "
+                "be Latin-1 now)."
             ) from None
     if null >= 0:
         line = content.count(b"\n", 0, null) + 1
@@ -229,8 +229,8 @@ def log_sheet(path: Path, format: str) -> Sheet:
         row = _row(line, patterns)
         if row is None:
             raise ValueError(
-                f"{path}, line {number}: {shortened(line.strip())!r} begins like a line of {format} and goes on unlike one. "
-                "The file may be cut off here; remove the line."
+                f"{path}, line {number}: {shortened(line.strip())!r} begins like a line of {format} and goes on unlike "
+                "one. The file may be cut off here; remove the line."
             )
         # `val loss` of llm.c has no step of its own: it is taken before the step that is printed next.
         step = row.setdefault("step", step)
@@ -248,5 +248,3 @@ def _row(line: str, patterns: tuple[tuple[str, tuple[str, ...]], ...]) -> Row | 
         if match := re.search(pattern, line):
             return {role: text for role, text in zip(roles, match.groups(), strict=True) if role and text is not None}
     return None
-
-

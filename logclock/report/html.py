@@ -164,7 +164,9 @@ def _provenance(study: Study, comparison: Comparison) -> str:
     """Show where the numbers come from: what all records share once, then run by run."""
     runs = render_table(run_table(comparison), _looks(comparison))
     count = f"All {len(study.records)} runs and their records"
-    sources = render_table(source_table(study.records), _looks(comparison), kind="plain") if comparison.is_imported else ""
+    sources = (
+        render_table(source_table(study.records), _looks(comparison), kind="plain") if comparison.is_imported else ""
+    )
     facts = render_facts(provenance_facts(study.records))
     return f"{sources}{facts}<details><summary>{count}</summary>{runs}</details>"
 

@@ -1,12 +1,12 @@
 """Which pictures show what a ladder found?"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from logclock.analysis import CONVENTIONS, LadderCell, LadderMultiplier, LadderResult, LawFit
+from logclock.analysis import CONVENTIONS, LadderCell, LadderMultiplier, LadderResult, LadderTrial, LawFit
 from logclock.analysis.uncertainty import expanded_quantiles
 from logclock.report.axes import frame, label_few_decades, legend, spaced
 from logclock.report.drawing import FAINT, Drawing, Style, axes_grid, draw, settings, styles
@@ -241,12 +241,12 @@ def _lr_panel(name: str, cells: Sequence[LadderCell], looks: Mapping[str, Style]
         look = looks[cell.label]
         known = [t for t in cell.trials if t.peak_lr is not None]
         alike = [t for t in known if cell.best is not None and t.settings == cell.best.settings]
-        points = [(trial.peak_lr, trial.loss) for trial in alike if trial.loss is not None]
-        others = [(t.peak_lr, t.loss) for t in known if t.loss is not None and t not in alike]
+        points = _losses_by_rate(alike)
+        others = _losses_by_rate(trial for trial in known if trial not in alike)
         shown += points + others
         axes.plot(*_columns(points), color=look.color, linestyle=look.dashes, marker="o", markersize=3, linewidth=1.2)
         axes.plot(*_columns(others), color=look.color, linestyle="", marker="d", markersize=3)
-        if cell.best in alike and cell.best.loss is not None:
+        if cell.best is not None and cell.best.peak_lr is not None and cell.best.loss is not None:
             axes.plot(
                 [cell.best.peak_lr], [cell.best.loss], color=look.color, marker="o", markersize=8, fillstyle="none"
             )
@@ -260,6 +260,10 @@ def _lr_panel(name: str, cells: Sequence[LadderCell], looks: Mapping[str, Style]
     _label_few(axes, sorted({lr for lr, _ in shown}), minimum=0.3, write=number)
     caption = "Crosses: runs that did not finish." if lost else ""
     return draw(figure, name=f"lr-{name}", title=f"Size {name}", caption=caption)
+
+
+def _losses_by_rate(trials: Iterable[LadderTrial]) -> list[tuple[float, float]]:
+    return [(t.peak_lr, t.loss) for t in trials if t.peak_lr is not None and t.loss is not None]
 
 
 def _residuals(result: LadderResult, fit: LawFit, looks: Mapping[str, Style], largest: float) -> Drawing:

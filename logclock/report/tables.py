@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from logclock.analysis import Comparison, Row, Sweep
+from logclock.analysis.compute import STEPS, TOKENS
 from logclock.analysis.study import MISSING
 from logclock.records import RunRecord
 
@@ -47,7 +48,7 @@ def result_table(comparison: Comparison) -> Table:
         "difference [95 % interval]",
         "p (Holm)",
         "verdict",
-        "compute multiplier",
+        f"{comparison.convention if comparison.convention in (TOKENS, STEPS) else 'compute'} multiplier",
         "finished",
     )
     rows = tuple(
