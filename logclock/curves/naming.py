@@ -5,7 +5,7 @@ import math
 import re
 import string
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from logclock.config.registry import suggestion
@@ -66,7 +66,7 @@ def amount(text: str | float, *, what: str) -> float:
     Raises:
         ValueError: It is something else.
     """
-    match = re.fullmatch(r"([\d.]+(?:e[-+]?\d+)?) ?([kmbgt]?)", str(text).strip().lower())
+    match = re.fullmatch(r"([\d.]+(?:e[-+]?\d+)?) ?([kmbgt]?)", str(text).strip().lower(), re.ASCII)
     try:
         value = float(match[1]) * UNITS[match[2]] if match else math.nan
     except ValueError:
@@ -108,7 +108,7 @@ def facts_of(texts: Mapping[str, Any], *, where: str) -> Facts:
 def pattern_of(text: str) -> re.Pattern[str] | None:
     """Return the pattern that a label with fields in braces stands for; None for a plain label.
 
-    It matches whole parts of a path, anywhere in it; `{_}` stands for anything within one part.
+    It matches from the beginning of a part of a path to the end of a part; `{_}` stands for anything within one part.
 
     Raises:
         ValueError: A field is unknown or stands twice, or a brace is alone.
@@ -140,18 +140,20 @@ def pattern_of(text: str) -> re.Pattern[str] | None:
             )
         names.append(field)
         built += rf"(?P<{field}>{r'[0-9]+' if field == 'seed' else '[^/]+?'})"
-    return re.compile(rf"(?:^|/){built}(?=/|\.[A-Za-z]\w*$|$)")
+    return re.compile(rf"{built}(?=/|\.[A-Za-z]\w*$|$)")
 
 
 def matched(pattern: re.Pattern[str], label: str, *candidates: str) -> dict[str, str]:
-    """Return the fields of the first candidate that a pattern matches.
+    """Return the fields of the first candidate that a pattern matches, as near to its end as it does.
 
     Raises:
         ValueError: It matches none.
     """
     for candidate in candidates:
-        if match := pattern.search(PurePath(candidate).as_posix() if "/" in candidate else candidate):
-            return match.groupdict()
+        starts = [0, *(i + 1 for i, character in enumerate(candidate) if character == "/")]
+        for start in reversed(starts):  # folders further up, such as a home, may look alike
+            if match := pattern.match(candidate, start):
+                return match.groupdict()
     raise ValueError(
         f"--label {label!r} matches neither of {', '.join(map(repr, dict.fromkeys(candidates)))}. A pattern covers "
         "whole parts of a path or the whole name of a run; write {_} for what varies."

@@ -146,10 +146,9 @@ def _run(curve: Curve, reading: Reading) -> _Run:
     pattern = None if reading.label is None else pattern_of(reading.label)
     if pattern is not None:
         assert reading.label is not None
-        # A file that holds one run is told by its path, one of several by the name of the run.
-        texts = matched(
-            pattern, reading.label, f"{Path(curve.source).as_posix()}/{curve.name}", curve.name, curve.source
-        )
+        # A run in a file of several is told by its name, one in a file of its own by its path; a pattern may join both.
+        inside = f"{Path(curve.source).with_suffix('').as_posix()}/{curve.name}"
+        texts = matched(pattern, reading.label, curve.name, curve.source, inside)
         said = facts_of(texts, where=f"--label {reading.label!r}")
     else:
         said = Facts(label=reading.label)
@@ -246,30 +245,27 @@ def _with_common_lrs(runs: Sequence[_Run]) -> list[_Run]:
 
 
 def _loss_kind(runs: Sequence[_Run], asked: Loss) -> str:
-    having: dict[str, list[_Run]] = {
-        "validation": [run for run in runs if _has(run, "validation_loss")],
-        "training": [run for run in runs if _has(run, "loss")],
+    """Return which loss is compared; a run that diverged before it had one is no reason to take another.
+
+    Raises:
+        ValueError: Some runs have a loss that is asked for, or that others have, and some have not.
+    """
+    roles = {"validation": "validation_loss", "training": "loss"}
+    having = {
+        kind: [run for run in runs if role in run.curve.series and run.curve.series[role].finite]
+        for kind, role in roles.items()
     }
-    wanted = ("validation", "training") if asked == "auto" else (asked,)
-    for kind in wanted:
-        if len(having[kind]) == len(runs):
-            # Some with a validation loss and some without: which is compared is the user's to say.
-            if asked == "auto" and kind == "training" and having["validation"]:
-                break
-            return kind
-    kind = "validation" if having["validation"] and asked != "training" else wanted[-1]
-    lacking = next(run for run in runs if run not in having[kind])
-    other = "" if kind == "training" else " Say --loss training to compare the training losses of all."
+    kind = asked if asked != "auto" else "validation" if having["validation"] else "training"
+    lacking = [run for run in runs if run not in having[kind] and run.curve.lost_after is None]
+    if not lacking:
+        return kind
+    other = "training" if kind == "validation" else "validation"
+    have_other = len(having[other]) == len(runs)
+    advice = f" Say --loss {other} to compare the {other} losses, which all have." if have_other else ""
     raise ValueError(
-        f"{lacking} has no {kind} loss, and {len(having[kind])} of {len(runs)} runs have one.{other} Or name its "
+        f"{lacking[0]} has no {kind} loss, and {len(having[kind])} of {len(runs)} runs have one.{advice} Or name its "
         "column with --column, or leave the run out."
     )
-
-
-def _has(run: _Run, role: str) -> bool:
-    """Return whether a run has a finite loss; one that diverged before its first evaluation has none to show."""
-    points = run.curve.series.get(role)
-    return (points is not None and bool(points.finite)) or run.curve.lost_after is not None
 
 
 def _total_steps(runs: Sequence[_Run]) -> list[int]:
@@ -316,9 +312,9 @@ def _record(run: _Run, total_steps: int, kind: str, window: float) -> RunRecord:
     validation = curve.series.get("validation_loss")
     error = None
     if kind == "training":
-        assert training is not None
-        ends = smoothed(training.finite, total_steps=total_steps, window=window)
-        error = standard_error(training.finite, total_steps=total_steps, window=window)
+        finite = training.finite if training is not None else []
+        ends = smoothed(finite, total_steps=total_steps, window=window)
+        error = standard_error(finite, total_steps=total_steps, window=window)
     else:
         ends = validation.finite if validation is not None else []
     compared = f"training, mean over the last {100 * window:g} %" if kind == "training" else "validation"

@@ -57,6 +57,8 @@ def number_in(cell: Any, *, where: str, what: str) -> float | None:
         if text.lower() in MISSING:
             return None
         try:
+            if "_" in text or not text.isascii():  # Python reads 1_0 as 10; no program writes it
+                raise ValueError
             return float(text)
         except ValueError:
             hint = " Write decimals with a point, and no separators of thousands." if "," in text else ""
