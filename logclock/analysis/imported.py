@@ -1,5 +1,6 @@
 """What do runs of other programs leave unsaid, that a comparison rests on?"""
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 from logclock.analysis.study import known_lr, planned_steps, tokens_per_step
@@ -43,14 +44,17 @@ def _loss(records: Sequence[RunRecord]) -> str | None:
     if not kinds:
         return None
     (kind,) = kinds
-    error = (
-        "its noise is part of the intervals"
-        if any("smoothing_error" in record.metrics for record in records)
-        else "there are too few points to tell its noise"
+    errors = [error for record in records if (error := record.metrics.get("smoothing_error")) is not None]
+    # Every run has noise of its own, so that several seeds show it, and one seed does not.
+    noise = (
+        f"a mean has a standard error of up to {max(errors):.2g} nats, which the spread over seeds contains and one seed "
+        f"does not show (a difference of less than {2 * math.sqrt(2) * max(errors):.2g} may be noise)"
+        if errors
+        else "there are too few points to tell the noise of a mean"
     )
     return (
         f"The runs are compared by their {kind.replace(',', ' loss,')} of the steps, because not all have a validation "
-        f"loss or because that was asked for; {error}. Whether the gain holds on unseen text is unknown."
+        f"loss or because that was asked for; {noise}. Whether the gain holds on unseen text is unknown."
     )
 
 

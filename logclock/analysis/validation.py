@@ -28,9 +28,6 @@ in 64 blocks of 2,176 tokens, so that tokens of one document are not taken for i
 
 SELECTION, HELD_OUT, FINAL = "selection_loss", "held_out_loss", "final_validation_loss"
 
-SMOOTHING_ERROR = "smoothing_error"
-"""Metric of an imported run that is compared by its averaged training loss: the standard error of that mean."""
-
 
 def loss_to_choose_by(records: Iterable[RunRecord]) -> str:
     """Return the metric by which the trials of one search are compared, as the search itself did.
@@ -66,13 +63,9 @@ def sampling_error(records: Iterable[RunRecord]) -> float:
     """Return the standard error of a loss difference from the finite validation set, in nats.
 
     TOKEN_SD / sqrt(tokens), for the smallest set of the runs; 0.0 if a record does not say how large its set was.
-    Of imported runs without a validation loss it is that of the mean of the training losses at their end.
     It does not shrink with seeds or sizes, because all runs are evaluated on the same tokens.
     """
     kept = list(records)
-    smoothing = [error for record in kept if (error := record.metrics.get(SMOOTHING_ERROR)) is not None]
-    if smoothing:  # of two training losses, each averaged over batches of its own as far as anybody knows
-        return math.sqrt(2) * max(smoothing)
     metric = loss_to_report(kept)
     counts = [_held_out_tokens(r) if metric == HELD_OUT else validation_tokens(r) for r in kept if _counts(r, metric)]
     known = [count for count in counts if count]

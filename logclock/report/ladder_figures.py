@@ -340,6 +340,8 @@ def _count(value: float) -> str:
 
 
 def _convention(result: LadderResult) -> str:
+    if result.is_imported:
+        return "6 x parameters per token"
     known = CONVENTIONS.get(result.convention)
     return f"{known.formula} per token" if known else result.convention
 

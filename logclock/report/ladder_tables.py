@@ -126,7 +126,7 @@ def rung_table(result: LadderResult) -> Table:
         "difference [95 % interval]",
         "p (Holm)",
         "verdict",
-        f"multiplier ({_formula(result.convention)})",
+        f"multiplier ({'6 x parameters' if result.is_imported else _formula(result.convention)})",
         *([f"by {_formula(result.convention_beside)}"] if result.convention_beside else []),
         "seeds",
         "tried",
@@ -157,6 +157,8 @@ def rung_table(result: LadderResult) -> Table:
 
 def size_table(result: LadderResult) -> Table:
     """Return the sizes, how long each trains and what else changes along them."""
+    if result.is_imported:
+        return _imported_size_table(result)
     columns = (
         "size",
         "non-embedding parameters",
@@ -173,8 +175,7 @@ def size_table(result: LadderResult) -> Table:
             size.name,
             f"{size.non_embedding_params:,}",
             f"{size.total_params:,}",
-            # One number is known of an imported model, which does not tell its vocabulary tables apart.
-            MISSING if result.is_imported else f"{100 * (1 - size.non_embedding_params / size.total_params):.0f} %",
+            f"{100 * (1 - size.non_embedding_params / size.total_params):.0f} %",
             f"{size.total_steps:,}",
             f"{size.tokens:,.0f}",
             f"{size.tokens / size.total_params:.0f}",
@@ -183,8 +184,24 @@ def size_table(result: LadderResult) -> Table:
         )
         for size in result.sizes
     )
-    table = Table(columns=columns, rows=rows, numeric=frozenset(range(1, 9)))
-    return without_empty_columns(table) if result.is_imported else table
+    return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 9)))
+
+
+def _imported_size_table(result: LadderResult) -> Table:
+    """Return the sizes of imported models, of which one number of parameters is known."""
+    columns = ("size", "parameters", "steps", "tokens", "tokens per parameter", "FLOP")
+    rows = tuple(
+        (
+            size.name,
+            f"{size.total_params:,}",
+            f"{size.total_steps:,}",
+            f"{size.tokens:,.0f}",
+            f"{size.tokens / size.total_params:.3g}",
+            f"{size.compute:.3g}",
+        )
+        for size in result.sizes
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 6)))
 
 
 def fit_table(result: LadderResult) -> Table:

@@ -1,6 +1,6 @@
 """What does a ladder say in plain words, and how far can it be trusted?"""
 
-from logclock.analysis import CONVENTIONS, LadderResult
+from logclock.analysis import CONVENTIONS, LadderResult, LadderSize
 from logclock.analysis.lr_rules import EXPONENTS as LR_EXPONENTS
 from logclock.analysis.scaling import EXPONENTS
 from logclock.report.ladder_tables import growth
@@ -42,12 +42,16 @@ def ladder_setting(result: LadderResult) -> str:
     return (
         f"{len(result.sizes)} sizes from {smallest.non_embedding_params:,} to {largest.non_embedding_params:,} "
         f"{'' if result.is_imported else 'non-embedding '}parameters, {smallest.compute:.2g} to {largest.compute:.2g} "
-        f"FLOP, {smallest.tokens / smallest.total_params:.0f} tokens per parameter at size {smallest.name} and "
-        f"{largest.tokens / largest.total_params:.0f} at {largest.name}; {len(result.records)} runs, "
+        f"FLOP, {_per_parameter(result, smallest)} tokens per parameter at size {smallest.name} and "
+        f"{_per_parameter(result, largest)} at {largest.name}; {len(result.records)} runs, "
         f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
         + ("." if result.is_imported else f"; {result.track} track. ")
         + ("" if result.is_imported else "Tokens are counted per total parameter, vocabulary tables included.")
     )
+
+
+def _per_parameter(result: LadderResult, size: LadderSize) -> str:
+    return f"{size.tokens / size.total_params:{'.3g' if result.is_imported else '.0f'}}"
 
 
 def ladder_methods(result: LadderResult) -> tuple[str, ...]:
@@ -113,9 +117,8 @@ def _methods_of_imported(confidence: str, result: LadderResult) -> tuple[str, ..
         "At every size each optimizer is shown at its best learning rate among those that were imported; the seed that "
         "it was found with flatters it a little. Differences are paired by seed against the baseline; that of an "
         "optimizer is the mean over these sizes. Brackets hold 95 % intervals made of the spread over seeds (Student "
-        "t), what the choice of both learning rates may have cost where several were run, and "
-        + (f"the noise of a mean ({result.sampling_error:.4f} nats)." if result.sampling_error else "nothing else.")
-        + f" Better or worse is said if p, adjusted by Holm, is at most 0.05 and the mean is at least "
+        "t), and what the choice of both learning rates may have cost where several were run. "
+        f"Better or worse is said if p, adjusted by Holm, is at most 0.05 and the mean is at least "
         f"{result.minimum_effect:g} nats; otherwise it reads 'no difference', which means that none was shown.",
         "A multiplier between finished runs is the compute at which the baseline reaches the optimizer's loss, over "
         "the optimizer's compute; the baseline's runs are joined by straight lines in the logarithms of compute and "

@@ -91,12 +91,11 @@ def _methods_of_imported(comparison: Comparison) -> tuple[str, ...]:
         STEPS: "Tokens are unknown, so steps stand for compute: their ratio is that of compute if all runs have one "
         "model and one batch size",
     }[unit]
-    noise = f", and the noise of a mean ({comparison.sampling_error:.4f} nats)" if comparison.sampling_error else ""
     return (
         *imported_methods(comparison.loss_name),
         "Differences are taken seed by seed against the baseline. Brackets hold 95 % intervals of their mean, each "
         "taken by itself, made of the spread over seeds (Student t, with the larger of the optimizer's own spread and "
-        f"the mean spread of all), {_search(comparison)}{noise}; half-widths add up in squares. A difference is called "
+        f"the mean spread of all), {_search(comparison)}; half-widths add up in squares. A difference is called "
         "better or worse only if p, adjusted by Holm for the number of optimizers, is at most 0.05 and the mean is at "
         f"least {comparison.minimum_effect:g} nats; otherwise it reads 'no difference': none was shown.",
         f"The multiplier is the baseline's {unit} at equal loss divided by the optimizer's: {READ_OFF}. Between points "
@@ -111,13 +110,13 @@ def imported_methods(loss_name: str) -> tuple[str, ...]:
     compared = (
         "Final loss is the last validation loss in the log"
         if loss_name == "validation loss"
-        else "Final loss is the mean of the training losses in the last window of a run; the curve has a mean for each "
-        "window before. While the loss falls, a mean lies above the loss at its end, for every run alike"
+        else "Final loss is the mean of the training losses in the last window of a run, and curves have a mean for each "
+        "window before (while the loss falls, a mean lies above the loss at its end, for every run alike)"
     )
     return (
         "These runs were made by other programs. Their numbers are as the logs have them; logclock has not trained "
         "them, and what their logs do not say is listed above. Provenance names every source with its digest.",
-        f"{compared}, in nats per token as far as the program logs those, as a mean over the finished runs; sd is the "
+        f"{compared}. It is in nats per token if the program logs those, and a mean over the finished runs; sd is the "
         "sample standard deviation over seeds. Where a run was resumed, what came later counts. A run whose log ends "
         "without a finite loss has diverged, one whose log ends before the planned steps has failed.",
     )
