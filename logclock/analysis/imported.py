@@ -47,8 +47,8 @@ def _loss(records: Sequence[RunRecord]) -> str | None:
     errors = [error for record in records if (error := record.metrics.get("smoothing_error")) is not None]
     # Every run has noise of its own, so that several seeds show it, and one seed does not.
     noise = (
-        f"a mean has a standard error of up to {max(errors):.2g} nats, which the spread over seeds contains and one seed "
-        f"does not show (a difference of less than {2 * math.sqrt(2) * max(errors):.2g} may be noise)"
+        f"a mean has a standard error of up to {max(errors):.2g} nats, which the spread over seeds contains and one "
+        f"seed does not show (a difference of less than {2 * math.sqrt(2) * max(errors):.2g} may be noise)"
         if errors
         else "there are too few points to tell the noise of a mean"
     )

@@ -127,8 +127,8 @@ def compare_curves(
         ...     "step": [100, 200, 300] * 2,
         ...     "val_loss": [4.0, 3.5, 3.2, 3.9, 3.4, 3.1],
         ... }
-        >>> print(logclock.compare_curves(curves).verdict.split(" (")[0])  # doctest: +SKIP
-        adana ended 0.1000 nats below adamw
+        >>> compare_curves(curves).verdict.split(" (")[0]
+        'adana ended 0.1000 nats below adamw'
     """
     given = dict(columns or {})
     reading = Reading(

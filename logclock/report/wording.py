@@ -110,8 +110,8 @@ def imported_methods(loss_name: str) -> tuple[str, ...]:
     compared = (
         "Final loss is the last validation loss in the log"
         if loss_name == "validation loss"
-        else "Final loss is the mean of the training losses in the last window of a run, and curves have a mean for each "
-        "window before (while the loss falls, a mean lies above the loss at its end, for every run alike)"
+        else "Final loss is the mean of the training losses in the last window of a run, and curves have a mean for "
+        "each window before (while the loss falls, a mean lies above the loss at its end, for every run alike)"
     )
     return (
         "These runs were made by other programs. Their numbers are as the logs have them; logclock has not trained "

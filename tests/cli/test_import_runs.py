@@ -71,8 +71,10 @@ def test_a_ladder_of_imported_runs_has_a_page_with_laws_and_nothing_empty(tmp_pa
                 path.write_text("".join(["step,val_loss\n", *(f"{t},{loss + 300 / t - 1}\n" for t in (100, 200, 300))]))
 
     code = main(
-        ["import", str(tmp_path / "runs"), "--label", "runs/{optimizer}-s{seed}-{size}", "--tokens-per-step", "1000"]
-        + ["--out", str(tmp_path / "out")]
+        [
+            *("import", str(tmp_path / "runs"), "--label", "runs/{optimizer}-s{seed}-{size}"),
+            *("--tokens-per-step", "1000", "--out", str(tmp_path / "out")),
+        ]
     )
 
     page = (tmp_path / "out" / "report.html").read_text()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -276,9 +277,7 @@ def test_what_is_no_run_is_named_with_what_is_known(tmp_path, write_lines):
     with pytest.raises(ValueError, match=r"unknown format 'wandb'\. Did you mean 'wandb-csv'"):
         find_sources([tmp_path], format="wandb")
     with pytest.raises(FileNotFoundError, match="no file or folder nowhere"):
-        import pathlib
-
-        find_sources([pathlib.Path("nowhere")])
+        find_sources([Path("nowhere")])
 
 
 @pytest.mark.parametrize(

@@ -266,8 +266,8 @@ def test_unknowns_are_named_and_knowns_are_not(tmp_path, write_csv):
     ]
     assert [warning.split(",")[0] for warning in known.warnings] == [
         "Unknown: whether those of adamw",
-        "Unknown: whether the runs saw the same data in the same order and began with the same weights. Differences are "
-        "paired by seed as if they had; if not",
+        "Unknown: whether the runs saw the same data in the same order and began with the same weights. Differences "
+        "are paired by seed as if they had; if not",
     ]
 
 
