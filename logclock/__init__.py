@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from logclock.version import __version__
 
 if TYPE_CHECKING:
+    from logclock.curves import compare_curves
     from logclock.optim import (
         AdaptiveWarmup,
         LowPrecisionWarning,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from logclock.theory import gauss_newton_product, gradient_covariance_product, spectral_dimension
 
 _HOMES = {
+    "logclock.curves": "compare_curves",
     "logclock.optim": "AdaptiveWarmup LowPrecisionWarning ScheduledOptimizer from_spec matrix_param_groups "
     "param_groups",
     "logclock.records": "Ledger RunRecord",

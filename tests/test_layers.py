@@ -30,6 +30,7 @@ EDGES = {
     "analysis": {"suggestions", "records", "config"},
     "diagnostics": {"train", "optim", "models", "data", "analysis", "records", "config"},
     "report": {"analysis", "records", "config"},
+    "curves": {"report", "analysis", "records", "config"},
 }
 TOP = {
     "__init__",
@@ -41,7 +42,7 @@ TOP = {
 }  # may import anything, and nothing below imports them
 LEAVES = {"version"}  # imports nothing, and anything may import it
 
-WITHOUT_TORCH = {"config", "schedules", "records", "suggestions", "analysis", "report"}
+WITHOUT_TORCH = {"config", "schedules", "records", "suggestions", "analysis", "report", "curves"}
 # In rules, torch stands behind the vocabulary, where matrices are handled, and in an apply stage on matrices.
 TORCH_IN_RULES = {
     f"rules/{name}.py" for name in ("apply", "linalg", "low_rank", "ops", "projections", "random", "rule")
@@ -195,6 +196,7 @@ FREE_OF_TORCH = [
     "logclock.suggestions",
     "logclock.analysis",
     "logclock.report",
+    "logclock.curves",
 ]
 
 

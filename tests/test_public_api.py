@@ -31,6 +31,7 @@ WRITTEN = [
     "Warmup",
     "WarmupStableDecay",
     "__version__",
+    "compare_curves",
     "constant_decay",
     "from_spec",
     "gauss_newton_product",

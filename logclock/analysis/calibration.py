@@ -263,7 +263,8 @@ def measured_noise(result: LadderResult) -> Noise:
 def _curvatures(result: LadderResult) -> list[float]:
     found = []
     for cell in result.cells.values():
-        points = trials_near_best([LrTrial(lr=trial.peak_lr, loss=trial.loss) for trial in cell.trials])
+        known = [(trial.peak_lr, trial.loss) for trial in cell.trials if trial.peak_lr is not None]
+        points = trials_near_best([LrTrial(lr=lr, loss=loss) for lr, loss in known])
         if len({lr for lr, _ in points}) > 2:
             found.append(parabola(points)[2])
     if not found or statistics.median(found) <= 0:

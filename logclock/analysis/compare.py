@@ -5,8 +5,9 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from logclock.analysis.compute import REPORT_CONVENTION
+from logclock.analysis.compute import REPORT_CONVENTION, usable_convention
 from logclock.analysis.efficiency import Multiplier, MultiplierRange, multiplier_range
+from logclock.analysis.imported import compared_loss, unknowns
 from logclock.analysis.lr_choice import choice_costs
 from logclock.analysis.lr_rules import LrTrial
 from logclock.analysis.significance import (
@@ -16,7 +17,15 @@ from logclock.analysis.significance import (
     paired_difference,
     with_moderated_spreads,
 )
-from logclock.analysis.study import OPTIMIZERS, Study, differing_paths, gather, peak_lr, planned_steps
+from logclock.analysis.study import (
+    OPTIMIZERS,
+    Study,
+    differing_paths,
+    gather,
+    known_lr,
+    peak_lr,
+    planned_steps,
+)
 from logclock.analysis.validation import (
     FINAL,
     HELD_OUT,
@@ -50,7 +59,7 @@ class Run:
         status: How it stands.
         reason: Why it ended early; None for a good end.
         last_step: The last update it made, as far as the record says.
-        peak_lr: Its peak learning rate.
+        peak_lr: Its peak learning rate; None for an imported run that does not say it.
         final_validation_loss: Nats per token; None unless the run finished with a finite loss.
         multiplier: Over the baseline run of the same seed; None for the baseline and without such a run.
         record_hash: The record that the numbers came from.
@@ -62,7 +71,7 @@ class Run:
     status: str
     reason: str | None
     last_step: int | None
-    peak_lr: float
+    peak_lr: float | None
     final_validation_loss: float | None
     multiplier: Multiplier | None
     record_hash: str
@@ -85,7 +94,7 @@ class Row:
         search_cost: What the choice of its learning rate may have cost in nats, see `choice_costs`; 0 if it was not
             swept here, None if the sweep does not say.
         multiplier: Compute multiplier over the baseline; None in the same cases.
-        peak_lr: The peak learning rate of all its runs.
+        peak_lr: The peak learning rate of all its runs; None for imported runs that do not say it.
         tables_lr_factor: That of embedding, head and gains over it; None if they have the same, or another optimizer.
         step_seconds: Median over the runs of their median step time; the other costs likewise.
         optimizer_step_seconds: The optimizer's part of a step.
@@ -103,7 +112,7 @@ class Row:
     difference: Difference | None
     search_cost: float | None
     multiplier: MultiplierRange | None
-    peak_lr: float
+    peak_lr: float | None
     tables_lr_factor: float | None
     step_seconds: float | None
     optimizer_step_seconds: float | None
@@ -196,8 +205,11 @@ class Comparison:
         sampling_error: Standard error of a difference from the finite validation set, in nats; 0 if its size is
             unknown.
         is_held_out: Whether losses are on tokens that had no part in the choice of learning rates.
-        convention: Key of `RunRecord.model` by which compute was counted.
+        convention: Key of `RunRecord.model` by which compute was counted; `tokens` or `steps` if imported runs do not
+            say more.
         warnings: What makes the comparison less fair or less certain than it looks, in sentences.
+        loss_name: Which loss is compared.
+        is_imported: Whether the runs are those of other programs.
     """
 
     baseline: str
@@ -208,6 +220,8 @@ class Comparison:
     is_held_out: bool
     convention: str
     warnings: tuple[str, ...]
+    loss_name: str = "validation loss"
+    is_imported: bool = False
 
     def row(self, label: str) -> Row:
         """Return the row of a label.
@@ -247,6 +261,7 @@ def compare_study(
     study: Study, *, minimum_effect: float = MINIMUM_EFFECT, convention: str = REPORT_CONVENTION
 ) -> Comparison:
     """Compare the labels of a study that `gather` has checked."""
+    convention = usable_convention(study.records, convention)
     sweeps = tuple(sweep_of(label, _alike(runs, study.main.get(label, ()))) for label, runs in study.sweep.items())
     costs = _search_costs(study, sweeps)
     main = [record for runs in study.main.values() for record in runs]
@@ -263,7 +278,14 @@ def compare_study(
         sampling_error=sampling,
         convention=convention,
         is_held_out=reported == HELD_OUT,
-        warnings=(*_main_warnings(study, rows), *mixed_evaluations(main), *_sweep_warnings(study, rows, sweeps)),
+        warnings=(
+            *_main_warnings(study, rows),
+            *mixed_evaluations(main),
+            *_sweep_warnings(study, rows, sweeps),
+            *unknowns(main, tuned=[sweep.label for sweep in sweeps]),
+        ),
+        loss_name=compared_loss(main),
+        is_imported=any(record.is_imported for record in main),
     )
 
 
@@ -333,7 +355,7 @@ def _row(
         difference=difference,
         search_cost=search_cost,
         multiplier=multiplier,
-        peak_lr=peak_lr(records[0]),
+        peak_lr=known_lr(records[0]),
         tables_lr_factor=records[0].config.get("tables_lr_factor"),
         **_costs(list(finished.values()) or list(records)),
     )
@@ -347,7 +369,7 @@ def _run(record: RunRecord, metric: str = FINAL, *, multiplier: Multiplier | Non
         status=record.status,
         reason=record.reason,
         last_step=_last_step(record),
-        peak_lr=peak_lr(record),
+        peak_lr=known_lr(record),
         final_validation_loss=record.metrics.get(metric) if is_finished else None,
         multiplier=multiplier,
         record_hash=record.record_hash,
@@ -430,9 +452,11 @@ def _sweep_warnings(study: Study, rows: Sequence[Row], sweeps: Sequence[Sweep]) 
     warnings += edge_warnings(sweeps)
     used = {row.label: row.peak_lr for row in rows}
     warnings += [
-        f"{sweep.label}: the main runs used learning rate {used[sweep.label]:g}, the sweep's best is {sweep.best_lr:g}."
+        f"{sweep.label}: the main runs used learning rate {lr:g}, the sweep's best is {sweep.best_lr:g}."
         for sweep in sweeps
-        if sweep.best_lr is not None and not math.isclose(used.get(sweep.label, sweep.best_lr), sweep.best_lr)
+        if sweep.best_lr is not None
+        and (lr := used.get(sweep.label)) is not None
+        and not math.isclose(lr, sweep.best_lr)
     ]
     return warnings
 

@@ -5,6 +5,7 @@ needs no model.
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 from logclock.records import RunRecord
 
@@ -13,6 +14,8 @@ __all__ = [
     "CONVENTIONS",
     "PETAFLOP_HOUR",
     "REPORT_CONVENTION",
+    "STEPS",
+    "TOKENS",
     "Convention",
     "compute_6d",
     "compute_6p",
@@ -20,6 +23,7 @@ __all__ = [
     "compute_kaplan",
     "compute_per_token",
     "total_compute",
+    "usable_convention",
 ]
 
 CONVENTION = "compute_6p_per_token"
@@ -27,6 +31,10 @@ CONVENTION = "compute_6p_per_token"
 
 REPORT_CONVENTION = "compute_6d_per_token"
 """What reports count by: all weights that a token is multiplied with, the output head included."""
+
+TOKENS, STEPS = "tokens", "steps"
+"""What stands for compute where runs of other programs do not say their parameters, or not even their tokens. Between
+runs of one model, and of one batch size, the ratios are those of compute."""
 
 PETAFLOP_HOUR = 3.6e18
 """FLOP; the unit of the log-time study's figures."""
@@ -67,12 +75,28 @@ CONVENTIONS = {
 """By the key of `RunRecord.model`. None of them counts the optimizer's own work; the cost table has that as time."""
 
 
+def usable_convention(records: Iterable[RunRecord], convention: str = REPORT_CONVENTION) -> str:
+    """Return a convention, or what comes nearest to it for imported runs, which may not say parameters or tokens."""
+    kept = list(records)
+    if not any(record.is_imported for record in kept):
+        return convention
+    if all(_counts_tokens(record) for record in kept):
+        return convention if all(convention in record.model for record in kept) else TOKENS
+    return STEPS
+
+
+def _counts_tokens(record: RunRecord) -> bool:
+    return bool(record.train.get("tokens")) and record.train["tokens"][-1] is not None
+
+
 def compute_per_token(record: RunRecord, convention: str = CONVENTION) -> float:
     """Return the FLOP per token of a record's model.
 
     Raises:
         ValueError: The record does not have this convention.
     """
+    if convention == TOKENS:
+        return 1.0
     if convention not in record.model:
         known = ", ".join(sorted(name for name in record.model if name.startswith("compute_")))
         raise ValueError(

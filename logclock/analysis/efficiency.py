@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from logclock.analysis.compute import CONVENTION, compute_per_token
+from logclock.analysis.compute import CONVENTION, STEPS, compute_per_token
 from logclock.analysis.scaling import Law, Point, fit_laws
 from logclock.analysis.uncertainty import t_quantile
 from logclock.records import RunRecord
@@ -260,11 +260,12 @@ def crossing_compute(compute: Sequence[float], loss: Sequence[float], *, target:
 
 def _curve(record: RunRecord, convention: str) -> tuple[list[float], list[float]]:
     """Return compute and loss of the evaluations; the one before the first update (no compute) has no logarithm."""
-    per_token = compute_per_token(record, convention)
+    per_unit = 1.0 if convention == STEPS else compute_per_token(record, convention)
+    units = record.validation["step" if convention == STEPS else "tokens"]
     points = [
-        (tokens * per_token, loss)
-        for tokens, loss in zip(record.validation["tokens"], record.validation["loss"], strict=True)
-        if tokens and loss is not None and math.isfinite(loss)
+        (count * per_unit, loss)
+        for count, loss in zip(units, record.validation["loss"], strict=True)
+        if count and loss is not None and math.isfinite(loss)
     ]
     if not points:
         raise ValueError(

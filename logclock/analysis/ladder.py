@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from logclock.analysis.compute import CONVENTION, REPORT_CONVENTION, compute_per_token, total_compute
+from logclock.analysis.imported import compared_loss, unknowns
 from logclock.analysis.ladder_multipliers import size_multipliers, size_trends
 from logclock.analysis.ladder_result import (
     LadderCell,
@@ -31,7 +32,7 @@ from logclock.analysis.study import (
     check_rule,
     choose_baseline,
     cite,
-    peak_lr,
+    known_lr,
     planned_steps,
     tokens_per_step,
 )
@@ -81,6 +82,7 @@ def gather_ladder(records: Iterable[RunRecord], *, track: str = "tuned") -> Cell
             "have tags['phase'] == 'ladder'; `logclock ladder` writes them."
         )
     check_equal(kept, "dataset fingerprint", lambda record: record.data.get("fingerprint"), "dataset")
+    check_equal(kept, "loss that is compared", lambda record: record.config.get("loss"), "loss")
     cells: Cells = {}
     for record in kept:
         if "size" not in record.tags:
@@ -183,9 +185,22 @@ def analyse_ladder(
         minimum_effect=minimum_effect,
         confidence=confidence,
         cost={label: _cost([record for group in _of(label, runs).values() for record in group]) for label in labels},
-        warnings=(*warnings, *mixed_evaluations(all_records), *_fairness(labels, sizes, cells)),
+        warnings=(
+            *warnings,
+            *mixed_evaluations(all_records),
+            *_fairness(labels, sizes, cells),
+            *unknowns(all_records, tuned=_searched(cells)),
+        ),
         records=all_records,
+        loss_name=compared_loss(all_records),
+        is_imported=any(record.is_imported for record in all_records),
     )
+
+
+def _searched(cells: Mapping[tuple[str, str], LadderCell]) -> set[str]:
+    """Return the labels of which several settings were run at every size."""
+    alone = {label for (label, _), cell in cells.items() if len(cell.trials) < 2}
+    return {label for label, _ in cells} - alone
 
 
 def ladder_lr_rules(
@@ -247,26 +262,31 @@ def _cell(label: str, size: str, records: Sequence[RunRecord], reported: str) ->
     searched = [record for record in records if record.seed == search_seed]
     chosen_by = loss_to_choose_by(searched)
     trials = {_setting(record): _trial(record, chosen_by) for record in searched}
-    ranked = [(trial.loss, trial.peak_lr, key) for key, trial in trials.items() if trial.loss is not None]
+    ranked = [(trial.loss, trial.peak_lr or 0.0, key) for key, trial in trials.items() if trial.loss is not None]
     best = min(ranked)[2] if ranked else None
-    tried = sorted({trial.peak_lr for trial in trials.values()})
+    tried = sorted({trial.peak_lr for trial in trials.values() if trial.peak_lr is not None})
     group = sorted(by_setting.get(best or "", ()), key=lambda record: record.seed)
     chosen = trials[best] if best is not None else None
     alike = [t for t in trials.values() if chosen is not None and t.settings == chosen.settings]
     return LadderCell(
         label=label,
         size=size,
-        trials=tuple(sorted(trials.values(), key=lambda trial: (trial.peak_lr, trial.settings))),
+        trials=tuple(sorted(trials.values(), key=lambda trial: (trial.peak_lr or 0.0, trial.settings))),
         best=chosen,
         is_best_on_edge=chosen is not None and len(tried) > 1 and chosen.peak_lr in (tried[0], tried[-1]),
         losses={r.seed: loss for r in group if (loss := _loss(r, reported)) is not None},
-        curvature=lr_curvature([LrTrial(lr=trial.peak_lr, loss=trial.loss) for trial in alike]),
+        curvature=lr_curvature(_lr_trials(alike)),
         search_cost=None,
         multiplier=None,
         multiplier_beside=None,
         cost=_cost(records),
         record_hashes=tuple(record.record_hash for record in group),
     )
+
+
+def _lr_trials(trials: Iterable[LadderTrial]) -> list[LrTrial]:
+    """Return the trials whose learning rate is known."""
+    return [LrTrial(lr=trial.peak_lr, loss=trial.loss) for trial in trials if trial.peak_lr is not None]
 
 
 def _setting(record: RunRecord) -> str:
@@ -276,7 +296,7 @@ def _setting(record: RunRecord) -> str:
 
 def _trial(record: RunRecord, metric: str) -> LadderTrial:
     return LadderTrial(
-        peak_lr=peak_lr(record),
+        peak_lr=known_lr(record),
         lr_multiplier=record.tags.get("lr_multiplier"),
         settings=record.tags.get("settings", ""),
         loss=_loss(record, metric),
@@ -294,9 +314,9 @@ def _with_search_costs(
 ) -> dict[tuple[str, str], LadderCell]:
     """Add what the choice of every learning rate may have cost, and say where that is unknown."""
     searches = {
-        key: ([LrTrial(lr=trial.peak_lr, loss=trial.loss) for trial in _alike(cell)], cell.best.peak_lr)
+        key: (_lr_trials(_alike(cell)), cell.best.peak_lr)
         for key, cell in cells.items()
-        if cell.best is not None
+        if cell.best is not None and cell.best.peak_lr is not None
     }
     costs = choice_costs(searches)
     unknown = [f"{label} at size {size}" for (label, size), cost in costs.items() if cost is None]
@@ -459,11 +479,9 @@ def _lr_rules(
     rules = {}
     for label in labels:
         trials: dict[float, list[LrTrial]] = {
-            size.non_embedding_params: [
-                LrTrial(lr=trial.peak_lr, loss=trial.loss)
-                for trial in cell.trials
-                if cell.best is not None and trial.settings == cell.best.settings
-            ]
+            size.non_embedding_params: _lr_trials(
+                trial for trial in cell.trials if cell.best is not None and trial.settings == cell.best.settings
+            )
             for size in sizes
             if (cell := cells.get((label, size.name))) is not None and len(cell.trials) > 1 and cell.best is not None
         }
@@ -503,13 +521,11 @@ def _fairness(
             warnings.append(
                 f"Size {size.name}: unequal searches ({listed} settings); who tried more had better chances."
             )
-        edges = [
-            f"{label} ({cell.best.peak_lr:.3g})" for label, cell in row.items() if cell.is_best_on_edge and cell.best
-        ]
+        edges = [f"{label} ({_rate(cell.best)})" for label, cell in row.items() if cell.is_best_on_edge and cell.best]
         if edges:
             warnings.append(f"Size {size.name}: best learning rate at the edge of those tried: {', '.join(edges)}.")
         lost = [
-            f"{label} {trial.peak_lr:.3g} ({trial.status})"
+            f"{label} {_rate(trial)} ({trial.status})"
             for label, cell in row.items()
             for trial in cell.trials
             if trial.loss is None and not trial.status.startswith("diverged")
@@ -521,6 +537,10 @@ def _fairness(
         which = "every optimizer and size" if len(alone) == len(cells) else f"{len(alone)} of {len(cells)} cells"
         warnings.append(f"One seed at the best setting for {which}: nothing is known about the spread there.")
     return warnings
+
+
+def _rate(trial: LadderTrial) -> str:
+    return "at an unknown learning rate" if trial.peak_lr is None else f"{trial.peak_lr:.3g}"
 
 
 def _median(values: Iterable[Any]) -> float | None:

@@ -48,7 +48,7 @@ class LadderTrial:
     """One setting of an optimizer at one size, run with the seed of the search.
 
     Args:
-        peak_lr: Learning rate.
+        peak_lr: Learning rate; None for an imported run that does not say it.
         lr_multiplier: Its factor on the ladder's centre, as the tag says; None without the tag.
         settings: What else differs from the recipe, as the tag says; empty without it.
         loss: Final validation loss with the seed of the search; None unless that run finished.
@@ -56,7 +56,7 @@ class LadderTrial:
         record_hash: The record.
     """
 
-    peak_lr: float
+    peak_lr: float | None
     lr_multiplier: str | None
     settings: str
     loss: float | None
@@ -193,6 +193,8 @@ class LadderResult:
         cost: Of each label, all sizes together.
         warnings: What makes the ladder less fair or less certain than it looks, in sentences.
         records: The runs of the track.
+        loss_name: Which loss is compared.
+        is_imported: Whether the runs are those of other programs.
     """
 
     baseline: str
@@ -215,6 +217,8 @@ class LadderResult:
     cost: Mapping[str, LadderCost]
     warnings: tuple[str, ...]
     records: tuple[RunRecord, ...]
+    loss_name: str = "validation loss"
+    is_imported: bool = False
 
     @property
     def fit(self) -> LawFit | None:

@@ -18,6 +18,7 @@ __all__ = [
     "differing_paths",
     "flatten",
     "gather",
+    "known_lr",
     "peak_lr",
     "phases_of",
     "planned_steps",
@@ -123,6 +124,13 @@ def peak_lr(record: RunRecord) -> float:
     return lr
 
 
+def known_lr(record: RunRecord) -> float | None:
+    """Return the peak learning rate, or None for a run of another program whose log does not say it."""
+    if record.is_imported and record.config["optimizer"]["lr"] is None:
+        return None
+    return peak_lr(record)
+
+
 def flatten(data: Any, *, prefix: str = "") -> dict[str, str]:
     """Return nested plain data as dotted paths with short texts, sorted by path.
 
@@ -161,6 +169,7 @@ def choose_baseline(given: str | None, records: Iterable[RunRecord], labels: lis
 def _check(study: Study) -> None:
     """Raise for records that would silently mix what must be kept apart."""
     check_equal(study.records, "dataset fingerprint", lambda record: record.data.get("fingerprint"), "dataset")
+    check_equal(study.records, "loss that is compared", lambda record: record.config.get("loss"), "loss")
     check_equal(study.records, "model", lambda record: json.dumps(record.model, sort_keys=True), "model")
     for phase, by_label in (("main", study.main), ("sweep", study.sweep)):
         together = [record for group in by_label.values() for record in group]
@@ -220,9 +229,11 @@ def _check_settings(group: tuple[RunRecord, ...]) -> None:
         seeds[record.seed] = record
 
 
-def tokens_per_step(record: RunRecord) -> float:
-    """Return the batch size in tokens."""
+def tokens_per_step(record: RunRecord) -> float | None:
+    """Return the batch size in tokens; None for a run of another program whose log does not say it."""
     steps, tokens = record.train["step"][-1], record.train["tokens"][-1]
+    if record.is_imported and (not steps or tokens is None):
+        return None
     if not steps or tokens is None:
         raise ValueError(f"{cite(record)}: the train series ends without a step or token count.")
     return tokens / steps

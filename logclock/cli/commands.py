@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from logclock.cli.calibrate import calibrate
+from logclock.cli.import_runs import import_runs
 from logclock.cli.suggest import suggest
 
 __all__ = ["COMMANDS", "DATA_COMMANDS"]
@@ -676,6 +677,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "league": league,
     "calibrate": calibrate,
     "train": train,
+    "import": import_runs,
     "report": report,
     "diagnose": diagnose,
     "show": show,

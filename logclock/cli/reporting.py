@@ -75,7 +75,8 @@ def _rebuild_ladder_report(records: list[RunRecord], out: Path, baseline: str | 
     for track in [track for track in ("tuned", "defaults") if track in made]:
         result = analyse_ladder(records, baseline=baseline, track=track)
         pages.append(write_ladder_report(result, out / track if pages else out))
-        print(f"\n{track}:\n\n{ladder_table(result)}\n\n{ladder_headline(result)}\n\nreport: {pages[-1]}")
+        head = "" if result.is_imported else f"\n{track}:\n"
+        print(f"{head}\n{ladder_table(result)}\n\n{ladder_headline(result)}\n\nreport: {pages[-1]}")
     return pages[0]
 
 
@@ -85,7 +86,9 @@ def _print_tables(comparison: Comparison) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    tables = [result_table(comparison), cost_table(comparison)]
+    tables = [result_table(comparison)]
+    if not comparison.is_imported:
+        tables.append(cost_table(comparison))
     for table in [*tables, sweep_table(comparison.sweeps)] if comparison.sweeps else tables:
         shown = rich_table(table)
         shown.box = SIMPLE

@@ -33,6 +33,8 @@ class RunRecord:
             `rule_hash`, `sources` (a hash by part of the package that decides numbers), `numbers_hash` (over all that
             decides numbers: configuration, data, sources, versions), `command`, `started`, `ended` (UTC, ISO 8601);
             with an adaptive warm-up `handover_reason`; `accepted_changes` of a run that went on under another version.
+            A run of another program has `imported_from`, `imported_run`, `imported_format`, `imported_digest`,
+            `imported_columns`, `imported_notes`, `imported_seed` and `imported_lr` instead.
         train: Series `step`, `tokens`, `loss` (mean over the logging interval, nats per token), `lr`, `grad_norm`.
         validation: Series `step`, `tokens`, `loss` (nats per token), `bits_per_byte`.
         schedules: Series `step`, about evenly in ln(step), and the learning rate and every scalar of every parameter
@@ -67,6 +69,11 @@ class RunRecord:
     def run_id(self) -> str:
         """The hash of the configuration (which holds the seed): equal runs have equal ids."""
         return content_hash(self.config)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another program made the run, so that most of a configuration is unknown."""
+        return "imported_from" in self.provenance
 
     @property
     def record_hash(self) -> str:

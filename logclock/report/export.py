@@ -11,7 +11,7 @@ from logclock.config.files import write_whole
 from logclock.report.drawing import STAND_INS, Drawing
 from logclock.report.page import stylesheet
 
-__all__ = ["export_drawings", "light_colours"]
+__all__ = ["export_drawings", "figures_of", "light_colours"]
 
 DOTS_PER_INCH = 200
 PROPERTIES = ("color", "edgecolor", "facecolor", "markeredgecolor", "markerfacecolor")
@@ -37,6 +37,16 @@ def export_drawings(drawings: Iterable[Drawing], directory: str | os.PathLike[st
         write_whole(path.with_suffix(".png"), picture.getvalue())
         paths += [path, path.with_suffix(".png")]
     return paths
+
+
+def figures_of(drawings: Iterable[Drawing]) -> dict[str, Any]:
+    """Return the matplotlib figure of each drawing by name, in the colours of the light page and on its ground."""
+    found = {}
+    for drawing in drawings:
+        _recolour(drawing.figure)
+        drawing.figure.set_facecolor(light_colours()["--page"])
+        found[drawing.name] = drawing.figure
+    return found
 
 
 def light_colours() -> dict[str, str]:

@@ -21,7 +21,7 @@ SCHEDULES = {
     "gain": ("Momentum gain", "gain(t)"),
     "decay": ("Weight decay", "fraction removed per step"),
 }
-LOSS_LABEL = "validation loss (nats per token)"
+UNIT = "(nats per token)"
 # A figure starts where the loss has left the plateau of initialisation, or the rest would be squeezed flat.
 START_FRACTION = 0.02
 LATE_FRACTION = 0.5
@@ -33,9 +33,12 @@ def curve_drawings(study: Study, comparison: Comparison) -> list[Drawing]:
     """Return the curves of the main runs: validation loss, its end, difference to the baseline, training loss."""
     looks = styles(list(study.main))
     with settings():
-        drawings = [_validation(study, looks), _late_validation(study, looks)]
+        name = comparison.loss_name
+        drawings = [_validation(study, looks, name), _late_validation(study, looks, name)]
         if len(study.main) > 1 and study.finished(study.baseline):
             drawings.append(_difference(study, comparison, looks))
+        if comparison.is_imported and not any(map(_has_training, study.records)):
+            return drawings
         return [*drawings, _training(study, looks)]
 
 
@@ -57,7 +60,7 @@ def sweep_drawings(comparison: Comparison) -> list[Drawing]:
     labels = [row.label for row in comparison.rows]
     looks = styles([*labels, *(sweep.label for sweep in comparison.sweeps if sweep.label not in labels)])
     with settings():
-        return [_sweep(comparison.sweeps, looks)]
+        return [_sweep(comparison.sweeps, looks, comparison.loss_name)]
 
 
 def search_drawing(sweeps: Sequence[Sweep]) -> Drawing:
@@ -107,22 +110,27 @@ def _bars(colors: Mapping[str, str], lengths: Sequence[float], x_label: str, *, 
     return figure, axes
 
 
-def _validation(study: Study, looks: Mapping[str, Style]) -> Drawing:
+def _has_training(record: RunRecord) -> bool:
+    return any(loss is not None for loss in record.train.get("loss", []))
+
+
+def _validation(study: Study, looks: Mapping[str, Style], name: str) -> Drawing:
     figure, (axes,) = axes_grid()
     total = _total_steps(study)
     shown = _draw_runs(axes, study, looks, start=START_FRACTION * total)
-    frame(axes, shown, x_label="step", y_label=LOSS_LABEL)
+    frame(axes, shown, x_label="step", y_label=f"{name} {UNIT}")
     _use_log_steps(axes, min(shown, default=(1.0, 0.0))[0], total)
     legend(axes)
     caption = f"Mean over the finished runs, after {100 * START_FRACTION:g} % of the training.{_band_note(study)}"
-    return draw(figure, name="validation", title="Validation loss", caption=caption + _lost_note(study))
+    title = name[:1].upper() + name[1:]
+    return draw(figure, name="validation", title=title, caption=caption + _lost_note(study))
 
 
-def _late_validation(study: Study, looks: Mapping[str, Style]) -> Drawing:
+def _late_validation(study: Study, looks: Mapping[str, Style], name: str) -> Drawing:
     figure, (axes,) = axes_grid()
     total = _total_steps(study)
     shown = _draw_runs(axes, study, looks, start=LATE_FRACTION * total)
-    frame(axes, shown, x_label="step", y_label=LOSS_LABEL)
+    frame(axes, shown, x_label="step", y_label=f"{name} {UNIT}")
     axes.set_xlim(LATE_FRACTION * total, total * 1.01)
     _use_plain_numbers(axes.xaxis)
     legend(axes)
@@ -220,7 +228,7 @@ def _coincide(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, f
     )
 
 
-def _sweep(sweeps: Sequence[Sweep], looks: Mapping[str, Style]) -> Drawing:
+def _sweep(sweeps: Sequence[Sweep], looks: Mapping[str, Style], loss_name: str = "validation loss") -> Drawing:
     from matplotlib.ticker import NullLocator
 
     figure, (axes,) = axes_grid()
@@ -237,7 +245,7 @@ def _sweep(sweeps: Sequence[Sweep], looks: Mapping[str, Style]) -> Drawing:
         ceiling = axes.get_xaxis_transform()
         axes.plot(lost, [0.97] * len(lost), color=look.color, marker="x", linestyle="", transform=ceiling)
     axes.set_xscale("log")
-    frame(axes, finished, x_label="peak learning rate", y_label="final " + LOSS_LABEL, headroom=0.1)
+    frame(axes, finished, x_label="peak learning rate", y_label=f"final {loss_name} {UNIT}", headroom=0.1)
     grid = sorted({point.peak_lr for sweep in sweeps for point in sweep.points})
     ticks = spaced(grid, at_least=0.13)
     axes.set_xticks(ticks, [number(lr) for lr in ticks])

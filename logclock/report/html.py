@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from logclock.analysis import MINIMUM_EFFECT, Comparison, Study, compare_study, gather
 from logclock.analysis.study import MISSING, differing_paths, flatten, planned_steps
 from logclock.config.files import write_whole
 from logclock.records import RunRecord
 from logclock.report.drawing import Style, styles
+from logclock.report.export import figures_of
 from logclock.report.figures import cost_drawings, curve_drawings, schedule_drawings, sweep_drawings
 from logclock.report.page import (
     escaped,
@@ -28,12 +30,13 @@ from logclock.report.tables import (
     noise_table,
     result_table,
     run_table,
+    source_table,
     sweep_point_table,
     sweep_table,
 )
 from logclock.report.wording import default_title, headline, methods
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["comparison_figures", "render_report", "write_report"]
 
 NOISE_NOTE = (
     "<p>The noise scale is the batch at which the noise of the gradient is as large as the gradient, from means over "
@@ -87,18 +90,19 @@ def render_report(
         render_header(title, verdict=headline(comparison), setting=_setting(study), warnings=comparison.warnings),
         render_section("Result", render_table(result_table(comparison), _looks(comparison))),
         render_section("Curves", render_figures(curve_drawings(study, comparison))),
-        render_section(
-            "Cost", render_table(cost_table(comparison), _looks(comparison)) + render_figures(cost_drawings(comparison))
-        ),
     ]
+    if not comparison.is_imported:  # nothing was timed here
+        costs = render_table(cost_table(comparison), _looks(comparison)) + render_figures(cost_drawings(comparison))
+        sections.append(render_section("Cost", costs))
     if noise := noise_table(study):
         sections.append(render_section("Critical batch", render_table(noise, _looks(comparison)) + NOISE_NOTE))
     if comparison.sweeps:
         sections.append(render_section("Learning rate", _sweep(comparison)))
+    schedules = schedule_drawings(study)
+    if schedules or not comparison.is_imported:
+        figures = render_figures(schedules, kind="small")
+        sections.append(render_section("Schedules", render_key(_looks(comparison)) + figures))
     sections += [
-        render_section(
-            "Schedules", render_key(_looks(comparison)) + render_figures(schedule_drawings(study), kind="small")
-        ),
         render_section("Configuration", _configuration(study, comparison)),
         render_section(
             "Methods and limits", "".join(f"<p>{escaped(paragraph)}</p>" for paragraph in methods(comparison))
@@ -106,6 +110,21 @@ def render_report(
         render_section("Provenance", _provenance(study, comparison)),
     ]
     return render_page(title, "\n".join(sections))
+
+
+def comparison_figures(records: Iterable[RunRecord], comparison: Comparison) -> dict[str, Any]:
+    """Return the figures of a comparison's report by name, as matplotlib objects in the colours of the light page.
+
+    Args:
+        records: What the comparison was made of.
+        comparison: What they say.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    study = gather(records, baseline=comparison.baseline)
+    drawings = [*curve_drawings(study, comparison), *sweep_drawings(comparison), *schedule_drawings(study)]
+    return figures_of(drawings)
 
 
 def _setting(study: Study) -> str:
@@ -154,7 +173,11 @@ def _provenance(study: Study, comparison: Comparison) -> str:
     """Show where the numbers come from: what all records share once, then run by run."""
     runs = render_table(run_table(comparison), _looks(comparison))
     count = f"All {len(study.records)} runs and their records"
-    return f"{render_facts(provenance_facts(study.records))}<details><summary>{count}</summary>{runs}</details>"
+    sources = (
+        render_table(source_table(study.records), _looks(comparison), kind="plain") if comparison.is_imported else ""
+    )
+    facts = render_facts(provenance_facts(study.records))
+    return f"{sources}{facts}<details><summary>{count}</summary>{runs}</details>"
 
 
 def _seeds(study: Study) -> list[int]:

@@ -1,12 +1,12 @@
 """Which pictures show what a ladder found?"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from logclock.analysis import CONVENTIONS, LadderCell, LadderMultiplier, LadderResult, LawFit
+from logclock.analysis import CONVENTIONS, LadderCell, LadderMultiplier, LadderResult, LadderTrial, LawFit
 from logclock.analysis.uncertainty import expanded_quantiles
 from logclock.report.axes import frame, label_few_decades, legend, spaced
 from logclock.report.drawing import FAINT, Drawing, Style, axes_grid, draw, settings, styles
@@ -213,7 +213,7 @@ def _lr_rules(result: LadderResult, looks: Mapping[str, Style]) -> Drawing:
     for label, fit in result.lr_rules.items():
         look = looks[label]
         for cell in result.cells_of(label):
-            if cell.best is None:
+            if cell.best is None or cell.best.peak_lr is None:
                 continue
             at = result.size(cell.size).non_embedding_params
             axes.plot([at], [cell.best.peak_lr], color=look.color, marker="o", markersize=7, fillstyle="none")
@@ -239,17 +239,18 @@ def _lr_panel(name: str, cells: Sequence[LadderCell], looks: Mapping[str, Style]
     lost = False
     for cell in cells:
         look = looks[cell.label]
-        alike = [t for t in cell.trials if cell.best is not None and t.settings == cell.best.settings]
-        points = [(trial.peak_lr, trial.loss) for trial in alike if trial.loss is not None]
-        others = [(t.peak_lr, t.loss) for t in cell.trials if t.loss is not None and t not in alike]
+        known = [t for t in cell.trials if t.peak_lr is not None]
+        alike = [t for t in known if cell.best is not None and t.settings == cell.best.settings]
+        points = _losses_by_rate(alike)
+        others = _losses_by_rate(trial for trial in known if trial not in alike)
         shown += points + others
         axes.plot(*_columns(points), color=look.color, linestyle=look.dashes, marker="o", markersize=3, linewidth=1.2)
         axes.plot(*_columns(others), color=look.color, linestyle="", marker="d", markersize=3)
-        if cell.best is not None and cell.best.loss is not None:
+        if cell.best is not None and cell.best.peak_lr is not None and cell.best.loss is not None:
             axes.plot(
                 [cell.best.peak_lr], [cell.best.loss], color=look.color, marker="o", markersize=8, fillstyle="none"
             )
-        dead = [trial.peak_lr for trial in cell.trials if trial.loss is None]
+        dead = [trial.peak_lr for trial in known if trial.loss is None]
         lost = lost or bool(dead)
         axes.plot(
             dead, [0.97] * len(dead), color=look.color, marker="x", linestyle="", transform=axes.get_xaxis_transform()
@@ -259,6 +260,10 @@ def _lr_panel(name: str, cells: Sequence[LadderCell], looks: Mapping[str, Style]
     _label_few(axes, sorted({lr for lr, _ in shown}), minimum=0.3, write=number)
     caption = "Crosses: runs that did not finish." if lost else ""
     return draw(figure, name=f"lr-{name}", title=f"Size {name}", caption=caption)
+
+
+def _losses_by_rate(trials: Iterable[LadderTrial]) -> list[tuple[float, float]]:
+    return [(t.peak_lr, t.loss) for t in trials if t.peak_lr is not None and t.loss is not None]
 
 
 def _residuals(result: LadderResult, fit: LawFit, looks: Mapping[str, Style], largest: float) -> Drawing:
@@ -335,6 +340,8 @@ def _count(value: float) -> str:
 
 
 def _convention(result: LadderResult) -> str:
+    if result.is_imported:
+        return "6 x parameters per token"
     known = CONVENTIONS.get(result.convention)
     return f"{known.formula} per token" if known else result.convention
 

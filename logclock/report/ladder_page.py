@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from logclock.analysis import LadderResult
 from logclock.config.files import write_whole
 from logclock.report.drawing import Drawing, Style, styles
-from logclock.report.export import export_drawings
+from logclock.report.export import export_drawings, figures_of
 from logclock.report.ladder_figures import efficiency_drawing, ladder_drawings, lr_drawings, residual_drawings
 from logclock.report.ladder_tables import (
     fit_table,
@@ -32,8 +33,9 @@ from logclock.report.page import (
     render_section,
     render_table,
 )
+from logclock.report.tables import source_table
 
-__all__ = ["render_ladder_report", "write_ladder_report"]
+__all__ = ["ladder_figures", "render_ladder_report", "write_ladder_report"]
 
 
 def write_ladder_report(result: LadderResult, out: str | os.PathLike[str], *, title: str | None = None) -> Path:
@@ -64,6 +66,15 @@ def render_ladder_report(result: LadderResult, *, title: str | None = None) -> s
     return _render(result, _drawings(result), title)
 
 
+def ladder_figures(result: LadderResult) -> dict[str, Any]:
+    """Return the figures of a ladder's report by name, as matplotlib objects in the colours of the light page.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    return figures_of([drawing for group in _drawings(result).values() for drawing in group])
+
+
 def _drawings(result: LadderResult) -> dict[str, list[Drawing]]:
     return {
         "efficiency": [efficiency_drawing(result)],
@@ -92,8 +103,9 @@ def _render(result: LadderResult, drawings: dict[str, list[Drawing]], title: str
         sections.append(render_section("Laws", _laws(result, looks, drawings["residuals"])))
     if drawings["lr"]:
         sections.append(render_section("Learning rates", _learning_rates(result, looks, drawings["lr"])))
+    if not result.is_imported:  # nothing was timed here
+        sections.append(render_section("Cost", render_table(ladder_cost_table(result), looks)))
     sections += [
-        render_section("Cost", render_table(ladder_cost_table(result), looks)),
         render_section("Methods and limits", "".join(f"<p>{escaped(text)}</p>" for text in ladder_methods(result))),
         render_section("Provenance", _provenance(result, looks)),
     ]
@@ -144,4 +156,6 @@ def _learning_rates(result: LadderResult, looks: dict[str, Style], drawings: lis
 def _provenance(result: LadderResult, looks: dict[str, Style]) -> str:
     count = f"All {len(result.records)} runs and their records"
     runs = render_table(ladder_run_table(result), looks)
-    return f"{render_facts(provenance_facts(result.records))}<details><summary>{count}</summary>{runs}</details>"
+    sources = render_table(source_table(result.records), looks, kind="plain") if result.is_imported else ""
+    facts = render_facts(provenance_facts(result.records))
+    return f"{sources}{facts}<details><summary>{count}</summary>{runs}</details>"

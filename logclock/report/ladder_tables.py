@@ -12,8 +12,17 @@ from logclock.analysis import (
     Law,
     Trend,
 )
-from logclock.analysis.study import MISSING
-from logclock.report.tables import Table, fixed, number, p_value, plain_text, seconds, size
+from logclock.analysis.study import MISSING, known_lr
+from logclock.report.tables import (
+    Table,
+    fixed,
+    number,
+    p_value,
+    plain_text,
+    seconds,
+    size,
+    without_empty_columns,
+)
 
 __all__ = [
     "fit_table",
@@ -32,7 +41,9 @@ __all__ = [
 
 def ladder_table(result: LadderResult) -> str:
     """Return summary, trends, sizes and costs as aligned plain text, with the warnings below."""
-    tables = [summary_table(result), rung_table(result), ladder_cost_table(result)]
+    tables = [summary_table(result), rung_table(result)]
+    if not result.is_imported:
+        tables.append(ladder_cost_table(result))
     if any(trends.nats for trends in result.trends.values()):
         tables.insert(1, trend_table(result))
     parts = [plain_text(table) for table in tables]
@@ -69,7 +80,8 @@ def summary_table(result: LadderResult) -> Table:
                 str(result.cost[label].num_runs),
             )
         )
-    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, *range(4, len(columns))}))
+    table = Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, *range(4, len(columns))}))
+    return without_empty_columns(table) if result.is_imported else table
 
 
 def trend_table(result: LadderResult) -> Table:
@@ -114,7 +126,7 @@ def rung_table(result: LadderResult) -> Table:
         "difference [95 % interval]",
         "p (Holm)",
         "verdict",
-        f"multiplier ({_formula(result.convention)})",
+        f"multiplier ({'6 x parameters' if result.is_imported else _formula(result.convention)})",
         *([f"by {_formula(result.convention_beside)}"] if result.convention_beside else []),
         "seeds",
         "tried",
@@ -139,11 +151,14 @@ def rung_table(result: LadderResult) -> Table:
                     str(len(cell.trials)),
                 )
             )
-    return Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, 3, 4, 5, *range(7, len(columns))}))
+    table = Table(columns=columns, rows=tuple(rows), numeric=frozenset({1, 2, 3, 4, 5, *range(7, len(columns))}))
+    return without_empty_columns(table) if result.is_imported else table
 
 
 def size_table(result: LadderResult) -> Table:
     """Return the sizes, how long each trains and what else changes along them."""
+    if result.is_imported:
+        return _imported_size_table(result)
     columns = (
         "size",
         "non-embedding parameters",
@@ -170,6 +185,23 @@ def size_table(result: LadderResult) -> Table:
         for size in result.sizes
     )
     return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 9)))
+
+
+def _imported_size_table(result: LadderResult) -> Table:
+    """Return the sizes of imported models, of which one number of parameters is known."""
+    columns = ("size", "parameters", "steps", "tokens", "tokens per parameter", "FLOP")
+    rows = tuple(
+        (
+            size.name,
+            f"{size.total_params:,}",
+            f"{size.total_steps:,}",
+            f"{size.tokens:,.0f}",
+            f"{size.tokens / size.total_params:.3g}",
+            f"{size.compute:.3g}",
+        )
+        for size in result.sizes
+    )
+    return Table(columns=columns, rows=rows, numeric=frozenset(range(1, 6)))
 
 
 def fit_table(result: LadderResult) -> Table:
@@ -300,7 +332,7 @@ def ladder_run_table(result: LadderResult) -> Table:
             record.label,
             record.tags["size"],
             str(record.seed),
-            number(record.config["optimizer"]["lr"]),
+            MISSING if (lr := known_lr(record)) is None else number(lr),
             record.tags.get("settings", ""),
             fixed(record.metrics.get("final_validation_loss"), 4),
             record.status if record.reason is None else f"{record.status}: {record.reason}",
@@ -308,7 +340,8 @@ def ladder_run_table(result: LadderResult) -> Table:
         )
         for record in result.records
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 5}))
+    table = Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 5}))
+    return without_empty_columns(table) if result.is_imported else table
 
 
 def _floor(law: Law) -> float:
@@ -338,7 +371,7 @@ def _verdict(result: LadderResult, cell: LadderCell, difference: Difference | No
 
 
 def _best(cell: LadderCell) -> str:
-    if cell.best is None:
+    if cell.best is None or cell.best.peak_lr is None:
         return MISSING
     shown = number(float(f"{cell.best.peak_lr:.3g}"))
     settings = f" {cell.best.settings}" if cell.best.settings else ""

@@ -1,10 +1,10 @@
 """What does a ladder say in plain words, and how far can it be trusted?"""
 
-from logclock.analysis import CONVENTIONS, LadderResult
+from logclock.analysis import CONVENTIONS, LadderResult, LadderSize
 from logclock.analysis.lr_rules import EXPONENTS as LR_EXPONENTS
 from logclock.analysis.scaling import EXPONENTS
 from logclock.report.ladder_tables import growth
-from logclock.report.wording import corrected
+from logclock.report.wording import corrected, imported_methods
 
 __all__ = ["ladder_headline", "ladder_methods", "ladder_setting", "ladder_title"]
 
@@ -41,12 +41,17 @@ def ladder_setting(result: LadderResult) -> str:
     seeds = sorted({record.seed for record in result.records})
     return (
         f"{len(result.sizes)} sizes from {smallest.non_embedding_params:,} to {largest.non_embedding_params:,} "
-        f"non-embedding parameters, {smallest.compute:.2g} to {largest.compute:.2g} FLOP, "
-        f"{smallest.tokens / smallest.total_params:.0f} tokens per parameter at size {smallest.name} and "
-        f"{largest.tokens / largest.total_params:.0f} at {largest.name}; {len(result.records)} runs, "
-        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}; {result.track} track. "
-        "Tokens are counted per total parameter, vocabulary tables included."
+        f"{'' if result.is_imported else 'non-embedding '}parameters, {smallest.compute:.2g} to {largest.compute:.2g} "
+        f"FLOP, {_per_parameter(result, smallest)} tokens per parameter at size {smallest.name} and "
+        f"{_per_parameter(result, largest)} at {largest.name}; {len(result.records)} runs, "
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+        + ("." if result.is_imported else f"; {result.track} track. ")
+        + ("" if result.is_imported else "Tokens are counted per total parameter, vocabulary tables included.")
     )
+
+
+def _per_parameter(result: LadderResult, size: LadderSize) -> str:
+    return f"{size.tokens / size.total_params:{'.3g' if result.is_imported else '.0f'}}"
 
 
 def ladder_methods(result: LadderResult) -> tuple[str, ...]:
@@ -55,6 +60,8 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
     counted = f"{convention.formula} per token. {convention.trap}" if convention else f"{result.convention}."
     confidence = f"{100 * result.confidence:g} %"
     beside = CONVENTIONS.get(result.convention_beside or "")
+    if result.is_imported:
+        return (*imported_methods(result.loss_name), *_methods_of_imported(confidence, result))
     return (
         "At every size each optimizer is shown at its best setting: the lowest final validation loss of the search, "
         "which uses one seed. That setting is then run with the other seeds, and its loss is the mean over all of "
@@ -102,6 +109,24 @@ def ladder_methods(result: LadderResult) -> tuple[str, ...]:
             if result.is_held_out
             else "Learning rates were chosen on the validation set that is reported here."
         ),
+    )
+
+
+def _methods_of_imported(confidence: str, result: LadderResult) -> tuple[str, ...]:
+    return (
+        "At every size each optimizer is shown at its best learning rate among those that were imported; the seed that "
+        "it was found with flatters it a little. Differences are paired by seed against the baseline; that of an "
+        "optimizer is the mean over these sizes. Brackets hold 95 % intervals made of the spread over seeds (Student "
+        "t), and what the choice of both learning rates may have cost where several were run. "
+        f"Better or worse is said if p, adjusted by Holm, is at most 0.05 and the mean is at least "
+        f"{result.minimum_effect:g} nats; otherwise it reads 'no difference', which means that none was shown.",
+        "A multiplier between finished runs is the compute at which the baseline reaches the optimizer's loss, over "
+        "the optimizer's compute; the baseline's runs are joined by straight lines in the logarithms of compute and "
+        f"loss, and extended beyond the last two (marked *). Its interval ({confidence}) is that of the difference in "
+        "nats, read along the baseline's line. Compute is 6 x parameters x tokens, with parameters as given.",
+        f"Laws are fitted to ln L by the summed Huber loss with delta {_delta(result)}, from many starts, with one "
+        "floor for all optimizers. Intervals redraw the residuals of all runs and fit again, and take the law for "
+        "granted: the residuals and the held-out size show whether it may be.",
     )
 
 

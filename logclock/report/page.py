@@ -25,6 +25,12 @@ __all__ = [
     "stylesheet",
 ]
 
+IMPORTED = (
+    *("imported_from", "imported_run", "imported_format", "imported_digest", "imported_columns", "imported_notes"),
+    *("imported_seed", "imported_lr"),
+)
+"""What a table of sources has run by run, and warnings say in words."""
+
 
 def stylesheet() -> str:
     """Return the style of every page, colours of figures included."""
@@ -119,9 +125,11 @@ def render_facts(facts: Mapping[str, str]) -> str:
 
 def provenance_facts(records: Sequence[RunRecord]) -> dict[str, str]:
     """Return where records come from, with all values where they differ."""
-    unshared = {"started", "ended", "rule_hash", "sources", "numbers_hash"}
+    unshared = {"started", "ended", "rule_hash", "sources", "numbers_hash", *IMPORTED}
     keys = {key for record in records for key in record.provenance} - unshared
     shared = {key: distinct(record.provenance.get(key) for record in records) for key in keys}
+    if any(record.is_imported for record in records):
+        return shared
     shared["dataset fingerprint"] = distinct(record.data.get("fingerprint") for record in records)
     started = sorted(str(record.provenance["started"]) for record in records if record.provenance.get("started"))
     ended = sorted(str(record.provenance["ended"]) for record in records if record.provenance.get("ended"))

@@ -98,7 +98,13 @@ def search_text(result: SearchResult) -> str:
 
 def _provenance(result: SearchResult) -> str:
     rows = tuple(
-        (run.label, str(run.seed), number(run.peak_lr), fixed(run.final_validation_loss, 4), run.record_hash)
+        (
+            run.label,
+            str(run.seed),
+            MISSING if run.peak_lr is None else number(run.peak_lr),
+            fixed(run.final_validation_loss, 4),
+            run.record_hash,
+        )
         for sweep in result.sweeps
         for point in sweep.points
         for run in point.runs

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from logclock.analysis import Comparison, Row, Study, Sweep
+from logclock.analysis.compute import STEPS, TOKENS
 from logclock.analysis.study import MISSING, tokens_per_step
+from logclock.records import RunRecord
 
 __all__ = [
     "Table",
@@ -16,6 +18,7 @@ __all__ = [
     "result_table",
     "rich_table",
     "run_table",
+    "source_table",
     "sweep_point_table",
     "sweep_table",
 ]
@@ -46,13 +49,13 @@ def result_table(comparison: Comparison) -> Table:
         "difference [95 % interval]",
         "p (Holm)",
         "verdict",
-        "compute multiplier",
+        f"{comparison.convention if comparison.convention in (TOKENS, STEPS) else 'compute'} multiplier",
         "finished",
     )
     rows = tuple(
         (
             row.label,
-            number(row.peak_lr) + ("" if row.tables_lr_factor is None else f" (tables x{row.tables_lr_factor:g})"),
+            _peak_lr(row),
             _loss(row.final_validation_loss, row.loss_sd),
             fixed(row.bits_per_byte, 4),
             _difference(row),
@@ -63,7 +66,14 @@ def result_table(comparison: Comparison) -> Table:
         )
         for row in comparison.rows
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 4, 5, 7}))
+    table = Table(columns=columns, rows=rows, numeric=frozenset({1, 2, 3, 4, 5, 7}))
+    return without_empty_columns(table) if comparison.is_imported else table
+
+
+def _peak_lr(row: Row) -> str:
+    if row.peak_lr is None:
+        return MISSING
+    return number(row.peak_lr) + ("" if row.tables_lr_factor is None else f" (tables x{row.tables_lr_factor:g})")
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -94,9 +104,9 @@ def noise_table(study: Study) -> Table | None:
             _mean_of([value for run in runs if (value := run.metrics.get(name)) is not None])
             for name in ("noise_tokens_first_half", "noise_tokens")
         ]
-        if all(half is None for half in halves):
-            continue
         batch = tokens_per_step(runs[0])
+        if batch is None or all(half is None for half in halves):
+            continue
         tokens = [MISSING if half is None else f"{half:,.0f}" for half in halves]
         share = MISSING if halves[1] is None else f"{batch / halves[1]:.2g}"
         rows.append((label, f"{batch:,.0f}", *tokens, share))
@@ -154,7 +164,7 @@ def run_table(comparison: Comparison) -> Table:
             run.label,
             phase,
             str(run.seed),
-            number(run.peak_lr),
+            MISSING if run.peak_lr is None else number(run.peak_lr),
             fixed(run.final_validation_loss, 4),
             fixed(run.multiplier.value if run.multiplier else None, 3),
             MISSING if run.last_step is None else f"{run.last_step:,}",
@@ -163,12 +173,43 @@ def run_table(comparison: Comparison) -> Table:
         )
         for phase, run in runs
     )
-    return Table(columns=columns, rows=rows, numeric=frozenset({2, 3, 4, 5, 6}))
+    table = Table(columns=columns, rows=rows, numeric=frozenset({2, 3, 4, 5, 6}))
+    return without_empty_columns(table) if comparison.is_imported else table
+
+
+def source_table(records: Sequence[RunRecord]) -> Table:
+    """Return where imported runs came from."""
+    columns = ("optimizer", "seed", "format", "source", "run", "columns", "digest")
+    rows = tuple(
+        (
+            record.label,
+            str(record.seed) if record.provenance["imported_seed"] == "said" else "not said",
+            record.provenance["imported_format"],
+            record.provenance["imported_from"],
+            record.provenance["imported_run"],
+            record.provenance["imported_columns"],
+            record.provenance["imported_digest"],
+        )
+        for record in records
+    )
+    return Table(columns=columns, rows=tuple(dict.fromkeys(rows)), numeric=frozenset({1}))
+
+
+def without_empty_columns(table: Table) -> Table:
+    """Return a table without the columns that say nothing in any row."""
+    kept = [i for i in range(len(table.columns)) if any(row[i] not in ("", MISSING) for row in table.rows)]
+    return Table(
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+        numeric=frozenset(place for place, i in enumerate(kept) if i in table.numeric),
+    )
 
 
 def comparison_table(comparison: Comparison) -> str:
     """Return results, costs and the sweep as aligned plain text, with the warnings below."""
-    tables = [result_table(comparison), cost_table(comparison)]
+    tables = [result_table(comparison)]
+    if not comparison.is_imported:
+        tables.append(cost_table(comparison))
     if comparison.sweeps:
         tables.append(sweep_table(comparison.sweeps))
     parts = [plain_text(table) for table in tables]
