@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 import logclock
-from logclock import backends
 from logclock.data import Dataset
 from logclock.records import RunRecord, content_hash
 from logclock.records.record import Status
@@ -203,7 +202,6 @@ def _provenance(config: RunConfig, dataset: Dataset, command: str | None) -> dic
         "precision": choose_precision(config.precision, device),
         "num_threads": config.execution.num_threads,
         "compile_model": config.execution.compile_model,
-        "backends": [backends.name_for(config.backend, device, spec.rule) for spec in config.optimizers.specs],
         "rule_hash": rule_hash,
         "sources": dict(source_hashes()),
         "numbers_hash": numbers_hash,

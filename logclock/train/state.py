@@ -56,6 +56,7 @@ class RunState:
         self.timer = StepTimer(device)
         self._began = time.monotonic()
         self._seconds_before = 0.0
+        self.note(backends=optimizer.backends())
 
     def save(self, directory: Path, step: int) -> None:
         """Write a checkpoint of the state after `step`."""
