@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from logclock.optim import (
         AdaptiveWarmup,
         LowPrecisionWarning,
+        OptimizerFactory,
         ScheduledOptimizer,
         from_spec,
         matrix_param_groups,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     from logclock.theory import gauss_newton_product, gradient_covariance_product, spectral_dimension
 
 _HOMES = {
-    "logclock.optim": "AdaptiveWarmup LowPrecisionWarning ScheduledOptimizer from_spec matrix_param_groups "
-    "param_groups",
+    "logclock.optim": "AdaptiveWarmup LowPrecisionWarning OptimizerFactory ScheduledOptimizer from_spec "
+    "matrix_param_groups param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from logclock.optim import classes
 from logclock.optim.adaptive_warmup import AdaptiveWarmup
 from logclock.optim.attention import by_heads, head_blocks
+from logclock.optim.factory import OptimizerFactory
 from logclock.optim.groups import assign_groups, assign_matrices, matrix_param_groups, param_groups
 from logclock.optim.optimizer import LowPrecisionWarning, ScheduledOptimizer, from_spec, group_of
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdaptiveWarmup",
     "LowPrecisionWarning",
+    "OptimizerFactory",
     "ScheduledOptimizer",
     "assign_groups",
     "assign_matrices",
