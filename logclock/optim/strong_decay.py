@@ -10,7 +10,7 @@ from logclock.schedules import Schedule, value_at
 __all__ = ["STRONG", "is_strong", "refuse_strong_decay"]
 
 STRONG = 0.005
-"""Share of a weight, per update, from which on a bare number is taken for AdamW's: it halves the weights in 139 updates.
+"""Share of a weight per update from which on a bare number is taken for AdamW's; it halves the weights in 139 updates.
 
 The paper's constant omega / T = 4 / T lies below it in every run of more than 800 updates, and what torch's AdamW is
 given, 0.01 to 0.1, above it. A shorter run writes a schedule: `constant_decay(4.0, total_steps=T)`.
@@ -43,27 +43,24 @@ def refuse_strong_decay(spec: Spec, *, is_group: bool = False) -> None:
     if not is_strong(decay, spec.decay_coupling, spec.lr):
         return
     assert isinstance(decay, int | float)
-    if decay >= 1:
-        removed = "all of every weight at the first update"
-    else:
-        removed = (
-            f"{decay:.3g} of every weight per update, half of it in {math.log(2) / -math.log1p(-decay):.0f} updates"
-        )
-    nepers, theirs = f"{1000 * decay:,.3g} nepers in 1,000 updates", f"{1000 * spec.lr * decay:.3g}"
     horizon = max(_horizons(spec.lr_schedule), default=None)
-    if horizon is not None:
-        share = _sum(spec.lr_schedule, horizon)
-        nepers = f"{share * decay:,.3g} nepers in the {horizon:,.0f} updates of lr_schedule"
-        theirs = f"{share * spec.lr * decay:.3g}"
+    share = 1000.0 if horizon is None else _sum(spec.lr_schedule, horizon)
+    run = "1,000 updates at the peak" if horizon is None else f"the {horizon:,.0f} updates of lr_schedule"
+    halving = f", half of it in {math.log(2) / -math.log1p(-decay):.0f} updates" if decay < 1 else ""
     raise ValueError(
-        f"weight_decay={decay:g} would erase the weights: the decay of {spec.class_name} is independent of lr here, and "
-        f"this constant removes {removed}, {nepers}. torch's AdamW removes lr * weight_decay = "
-        f"{spec.lr * decay:.3g} per update, {theirs} in the same run. Write weight_decay=log_time_decay(4.0, "
-        "total_steps=T), which falls in time as in the ADANA paper, or constant_decay(4.0, total_steps=T); to keep "
-        f"what AdamW does, add decay_coupling='coupled'. logclock.translate_adamw(lr=..., weight_decay={decay:g}, "
-        "total_steps=T) translates the other numbers too."
-        f"{HOSTS if is_group else ''} If it is meant: weight_decay=Constant(value={decay:g})."
+        f"weight_decay={decay:g} would erase the weights. The decay of {spec.class_name} is independent of lr here: "
+        f"this constant removes {decay:.3g} of every weight per update{halving}, {_written(share * decay)} nepers in "
+        f"{run}, where torch's AdamW removes lr * weight_decay = {spec.lr * decay:.3g} per update, "
+        f"{_written(share * spec.lr * decay)} nepers. Write weight_decay=log_time_decay(4.0, total_steps=T), which "
+        "falls in time, as in the ADANA paper; or keep the number and AdamW's meaning of it with "
+        f"decay_coupling='coupled'. logclock.translate_adamw(lr=..., weight_decay={decay:g}, total_steps=T) translates "
+        f"the other numbers too.{HOSTS if is_group else ''} A constant that is meant is a schedule: "
+        f"Constant(value={decay:g}), or constant_decay(4.0, total_steps=T)."
     )
+
+
+def _written(nepers: float) -> str:
+    return f"{nepers:,.0f}" if nepers >= 100 else f"{nepers:.3g}"
 
 
 def _horizons(schedule: Any) -> Iterator[float]:
