@@ -8,7 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 from transformers.trainer_utils import get_last_checkpoint, set_seed
 
 STEPS = 8
-SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+SIZE = {"hidden_size": 32, "intermediate_size": 64, "vocab_size": 64}
+SHAPE = {"num_hidden_layers": 1, "num_attention_heads": 2}
 DECAY = log_time_decay(4.0, total_steps=STEPS)
 MUON = {"algorithm": "muon", "lr": 0.02, "weight_decay": 0.1}
 
@@ -28,9 +29,8 @@ class DecayLoggingTrainer(Trainer):
     """Logs the weight decay of the moment, that of the first group, beside lr."""
 
     def log(self, logs, *args, **kwargs):
-        ours = getattr(
-            self.optimizer, "optimizer", self.optimizer
-        )  # in Accelerate's
+        # Accelerate has put its own around ours
+        ours = getattr(self.optimizer, "optimizer", self.optimizer)
         decay = ours.current_hyperparameters()[0]["weight_decay"]
         super().log({**logs, "weight_decay": decay}, *args, **kwargs)
 
@@ -38,9 +38,7 @@ class DecayLoggingTrainer(Trainer):
 def train(folder, choice="adana"):
     """Train a tiny Llama, from the folder's last checkpoint if it has one."""
     set_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(vocab_size=64, num_hidden_layers=1, **SIZE)
-    )
+    model = LlamaForCausalLM(LlamaConfig(**SIZE, **SHAPE))
     texts = torch.randint(64, (64, 16), generator=torch.Generator().manual_seed(0))
     data = [{"input_ids": text, "labels": text} for text in texts]
     arguments = TrainingArguments(
@@ -48,9 +46,8 @@ def train(folder, choice="adana"):
         max_steps=STEPS,
         warmup_steps=2,
         weight_decay=0.1 if choice == "lion" else 0.0,
-        logging_steps=1,
         save_steps=4,
-        report_to=[],
+        logging_steps=1,
     )
     chosen = {"optimizer_cls_and_kwargs": CHOICES[choice]}
     trainer = DecayLoggingTrainer(model, arguments, train_dataset=data, **chosen)

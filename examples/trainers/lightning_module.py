@@ -41,13 +41,13 @@ class Monitor(LearningRateMonitor):
         trainer.logger.log_metrics(decays, trainer.global_step)
 
 
-def train(folder, *, steps=STEPS, checkpoint=None):
-    """Train up to `steps` updates, from a checkpoint if one is given."""
+def train(folder, *, epochs=2, checkpoint=None):
+    """Train some epochs of four updates, from a checkpoint if one is given."""
     lightning.seed_everything(0)
     batches = torch.randn(4, 4, 8, generator=torch.Generator().manual_seed(0))
     seen = {"logger": CSVLogger(folder), "log_every_n_steps": 1}
     callbacks = [Monitor(), ModelCheckpoint(folder, save_last=True)]
-    trainer = lightning.Trainer(max_steps=steps, callbacks=callbacks, **seen)
+    trainer = lightning.Trainer(max_epochs=epochs, callbacks=callbacks, **seen)
     loader = torch.utils.data.DataLoader(batches, batch_size=None)
     trainer.fit(Network(), loader, ckpt_path=checkpoint)
     return trainer
