@@ -226,3 +226,17 @@ def test_a_schedule_that_one_group_follows_is_taken():
     assert [group["weight_decay"] for group in optimizer.param_groups] == [schedule.to_dict(), 0.0]
     ADANA([{**one, "weight_decay": schedule}], weight_decay=schedule)
     ADANA(iter(make_params()), weight_decay=schedule)
+
+
+def test_a_model_without_anything_to_decay_may_be_given_a_schedule():
+    """With a tied head and Muon for the hidden matrices, what is left of a model is often not decayed at all."""
+    schedule = log_time_decay(4.0, offset=100)
+    embedding = torch.nn.Embedding(5, 3)
+    muon = {"params": [("hidden", torch.nn.Parameter(torch.ones(3, 3)))], "algorithm": "muon", "weight_decay": 0.1}
+
+    for groups in (logclock.param_groups(embedding), [muon, *logclock.param_groups(embedding)], [muon]):
+        ADANA(groups, weight_decay=schedule)
+
+    named = [{"params": list(embedding.named_parameters()), "weight_decay": 0.1}]
+    with pytest.raises(ValueError, match="which no parameter would follow"):
+        ADANA([*named, muon], weight_decay=schedule)
