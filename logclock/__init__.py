@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from logclock.optim import (
         AdaptiveWarmup,
         LowPrecisionWarning,
+        OptimizerFactory,
         ScheduledOptimizer,
         from_spec,
         matrix_param_groups,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "logclock.curves": "compare_curves",
-    "logclock.optim": "AdaptiveWarmup LowPrecisionWarning ScheduledOptimizer from_spec matrix_param_groups "
-    "param_groups",
+    "logclock.optim": "AdaptiveWarmup LowPrecisionWarning OptimizerFactory ScheduledOptimizer from_spec "
+    "matrix_param_groups param_groups",
     "logclock.records": "Ledger RunRecord",
     "logclock.schedules": "Constant Cosine InverseTime Join Linear PowerGrowth Schedule Warmup WarmupStableDecay "
     "constant_decay log_time_decay log_time_ema",

@@ -23,6 +23,7 @@ WRITTEN = [
     "Ledger",
     "Linear",
     "LowPrecisionWarning",
+    "OptimizerFactory",
     "PowerGrowth",
     "RunRecord",
     "Schedule",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from logclock.optim import classes
 from logclock.optim.adaptive_warmup import AdaptiveWarmup
 from logclock.optim.attention import by_heads, head_blocks
+from logclock.optim.factory import OptimizerFactory
 from logclock.optim.groups import (
     assign_groups,
     assign_matrices,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdaptiveWarmup",
     "LowPrecisionWarning",
+    "OptimizerFactory",
     "ScheduledOptimizer",
     "assign_groups",
     "assign_matrices",

@@ -14,6 +14,7 @@ from logclock.backends.storage import FORMATS, smallest_weight
 from logclock.config import from_dict, to_dict
 from logclock.config.bounds import bounds_of
 from logclock.config.registry import closest, suggestion
+from logclock.optim.strong_decay import is_strong, refuse_strong_decay
 from logclock.rules import Rule, Spec
 
 __all__ = ["BOOKKEEPING", "SETTINGS", "LiveGroup", "completed", "group_keys", "plain", "spec_of", "state_formats"]
@@ -96,9 +97,15 @@ class LiveGroup(dict[str, Any]):
             super().__setitem__(key, _written(self, key, value))
 
     def update(self, *others: Any, **values: Any) -> None:
-        """Write several values."""
-        for key, value in dict(*others, **values).items():
-            self[key] = value
+        """Write several values, or, if one of them raises, none.
+
+        How decay is coupled goes first: it says which decays there may be.
+        """
+        given = dict(*others, **values)
+        changed = LiveGroup(self)
+        for key in sorted(given, key=lambda key: key != "decay_coupling"):
+            changed[key] = given[key]
+        super().update(changed)
 
     def __ior__(self, other: Any) -> "LiveGroup":  # type: ignore[override, misc]
         """Write several values."""
@@ -127,7 +134,12 @@ def _written(group: Mapping[str, Any], key: str, value: Any) -> Any:
     if key in SETTINGS:
         return _setting(key, value)
     if key in _field_names(algorithm):
-        return _field_value(Spec.family.get(algorithm), key, value)
+        value = _field_value(Spec.family.get(algorithm), key, value)
+        if key == "weight_decay" and is_strong(value, group.get("decay_coupling"), group["peak_lr"]):
+            fields = {name: group[name] for name in group_keys(algorithm) if name in group}
+            spec = spec_of(algorithm, {**fields, "weight_decay": value, "lr": group["peak_lr"]})
+            refuse_strong_decay(spec, is_group=True)
+        return value
     if key in ("params", "param_names"):
         return value
     if key not in group and key not in BOOKKEEPING and not _is_a_hosts(key, algorithm):
@@ -268,6 +280,7 @@ def completed(given: Mapping[str, Any], owner: str, *, is_group: bool = False) -
     peak = float(lr if peak is None else _learning_rate("peak_lr", peak))
     fields = {key: given[key] for key in given if key in _field_names(algorithm) and key != "lr"}
     spec = spec_of(algorithm, {**{key: _field_value(cls, key, value) for key, value in fields.items()}, "lr": peak})
+    refuse_strong_decay(spec, is_group=is_group)
     group: dict[str, Any] = {"lr": lr, "algorithm": algorithm, "peak_lr": peak}
     for key, default in SETTINGS.items():
         group[key] = _setting(key, given.get(key, default))

@@ -31,7 +31,10 @@ from logclock.optim.completion import (
     state_formats,
 )
 from logclock.optim.replays import Replays, reason_against
+from logclock.optim.shadowing import refuse_lost_schedules
+from logclock.optim.strong_decay import is_strong, refuse_strong_decay
 from logclock.rules import Rule, Spec
+from logclock.schedules import Constant, Schedule, value_at
 
 __all__ = ["MAX_STEP", "LowPrecisionWarning", "ScheduledOptimizer", "from_spec", "group_of"]
 
@@ -134,6 +137,7 @@ class ScheduledOptimizer(Optimizer):
         if lr is not None:
             given["lr"] = lr
         defaults = completed(given, type(self).__name__)
+        params = refuse_lost_schedules(params, hyperparameters, type(self).__name__)
         self._forget()
         whole = {"skip_nonfinite": skip_nonfinite, "capturable": capturable, "clip_norm": clip_norm}
         super().__init__(params, {**defaults, **whole})
@@ -211,6 +215,9 @@ class ScheduledOptimizer(Optimizer):
                 group.setdefault(key, value)
             if group["backend"] not in ("auto", *backends.BACKENDS):  # of another version; it belongs to the process
                 group["backend"] = "auto"
+            if is_strong(group["weight_decay"], group["decay_coupling"], group["peak_lr"]):
+                # of a run that began before such numbers were refused, and goes on as it was
+                group["weight_decay"] = to_dict(Constant(value=float(group["weight_decay"])))
             spec = self.spec(group)
             for key in group_keys(group["algorithm"]) - group.keys():  # written before there were such fields
                 group[key] = to_dict(getattr(spec, key))
@@ -619,6 +626,7 @@ class ScheduledOptimizer(Optimizer):
             )
         for group in self.param_groups:
             spec = self.spec(group)
+            refuse_strong_decay(spec, is_group=True)
             needs_norm = spec.apply.needs_norm
             for param in group["params"]:
                 if param.grad is None:
@@ -803,10 +811,28 @@ class ScheduledOptimizer(Optimizer):
         """
         report = []
         for group in self.param_groups:
-            steps = [self.state[p]["step"].item() for p in group["params"] if "step" in self.state.get(p, {})]
-            scalars = self.spec(group).scalars(max(steps, default=0) or 1, _host_number(group["lr"]))
+            scalars = self.spec(group).scalars(self._latest_update(group), _host_number(group["lr"]))
             report.append({name: float(value) for name, value in scalars.items()})
         return report
+
+    def current_hyperparameters(self) -> list[dict[str, float]]:
+        """Return the hyperparameters of the latest update for each group as numbers, by their keys in the group.
+
+        Loggers want numbers, where a group has the plain data of a schedule: that is what a checkpoint goes on from,
+        and what a host that writes a value back for a moment must find again.
+        """
+        report = []
+        for group in self.param_groups:
+            spec, t = self.spec(group), self._latest_update(group)
+            slots = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name != "lr"}
+            numbers = {name: value_at(slot, t) for name, slot in slots.items() if _is_slot(slot)}
+            report.append({"lr": float(group["lr"]), **numbers})
+        return report
+
+    def _latest_update(self, group: dict[str, Any]) -> float:
+        """Return the clock of a group, that of its oldest parameter, or 1 before the first update."""
+        steps = [self.state[p]["step"].item() for p in group["params"] if "step" in self.state.get(p, {})]
+        return max(steps, default=0) or 1
 
     def backends(self) -> list[str]:
         """Return the backend that runs each group: what `auto` stands for, or what was asked for."""
@@ -863,6 +889,10 @@ def _copied(data: Any) -> Any:
 def _host_number(lr: Any) -> Any:
     """Return a learning rate as a number, except for a tensor on an accelerator: reading that would wait for it."""
     return float(lr) if not isinstance(lr, torch.Tensor) or lr.device.type == "cpu" else lr
+
+
+def _is_slot(value: Any) -> bool:
+    return isinstance(value, int | float | Schedule) and not isinstance(value, bool)
 
 
 def _level_of_caller() -> int:

@@ -4,7 +4,7 @@ from contract.runs import make_params, run
 
 from logclock import ADANA, AdamW, SimplifiedAdEMAMix
 from logclock.algorithms import SimplifiedAdemamixSpec
-from logclock.schedules import HalfLifeRamp
+from logclock.schedules import Constant, HalfLifeRamp
 
 
 def test_one_update_by_hand():
@@ -24,7 +24,7 @@ def close(ours, theirs):
 @pytest.mark.parametrize("grad_weight", [0.5, 10.0])
 def test_it_is_adana_with_a_constant_memory_and_gain(grad_weight):
     ours, theirs = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
-    shared = {"ema1": 0.05, "ema2": 0.01, "weight_decay": 0.1, "decay_coupling": "independent"}
+    shared = {"ema1": 0.05, "ema2": 0.01, "weight_decay": Constant(value=0.1), "decay_coupling": "independent"}
 
     run(SimplifiedAdEMAMix(ours, lr=1e-3, grad_weight=grad_weight, bias_correction=False, **shared), ours, range(40))
     run(ADANA(theirs, lr=1e-3 * grad_weight, gain=1 / (grad_weight * 0.05), **shared), theirs, range(40))

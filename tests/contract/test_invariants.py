@@ -15,7 +15,7 @@ RATIOS = ["adamw", "nadamw", "ademamix", "laprop", "adana", "dana-mk4", "dana-st
 def test_from_a_fresh_state_zero_gradients_change_nothing_but_the_decay(case):
     params = case.params(dtype=torch.float64)
     before = [p.detach().clone() for p in params]
-    optimizer = case.build(params, lr=0.5, weight_decay=0.25, **case.settings)
+    optimizer = case.build(params, lr=0.5, weight_decay=Constant(value=0.25), **case.settings)
 
     run(optimizer, params, range(3), scale=0.0)
 
@@ -116,7 +116,7 @@ TWINS = {
 @pytest.mark.parametrize("name", TWINS)
 def test_one_optimizer_is_another_with_other_values(name):
     one, settings, other, other_settings, tolerance = TWINS[name]
-    shared = {"lr": 1e-2, "weight_decay": 0.1}
+    shared = {"lr": 1e-2, "weight_decay": Constant(value=0.1)}
     ours, theirs = make_params(dtype=torch.float64), make_params(dtype=torch.float64)
 
     run(one(ours, **shared | settings), ours, range(40))

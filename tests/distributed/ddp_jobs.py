@@ -6,6 +6,8 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.nn.parallel import DistributedDataParallel
 
+from logclock import Constant
+
 FIRST_USE = 2
 
 
@@ -24,7 +26,7 @@ class LateNet(Net):
 
 def build_late(name, net):
     optimizer = build(name, net)
-    optimizer.add_param_group({"params": list(net.late), "weight_decay": 0.1})
+    optimizer.add_param_group({"params": list(net.late), "weight_decay": Constant(value=0.1)})
     return optimizer
 
 

@@ -5,13 +5,15 @@ import torch
 from distributed.net import assert_same
 from distributed.option_jobs import steps
 
+from logclock import Constant
+
 BACKENDS = ["loop", "foreach"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("algorithm", ["adana", "lion"])
 def test_a_shard_is_rounded_with_the_bits_of_its_place_in_the_whole(pair, algorithm, backend):
-    settings = {"state_dtype": "bfloat16_stochastic", "weight_decay": 0.1}
+    settings = {"state_dtype": "bfloat16_stochastic", "weight_decay": Constant(value=0.1)}
 
     for result in pair.run(steps, algorithm, backend, settings):
         assert_same(result["spread"], result["plain"])
@@ -21,10 +23,10 @@ def test_a_shard_is_rounded_with_the_bits_of_its_place_in_the_whole(pair, algori
 @pytest.mark.parametrize(
     "settings",
     [
-        {"apply": "cautious_decay", "weight_decay": 0.1, "wrappers": ["grams"]},
-        {"apply": "huber_decay", "weight_decay": 0.1},
-        {"weight_decay": 0.1, "wrappers": ["schedule_free"]},
-        {"weight_decay": 0.1, "wrappers": ["ema_nesterov"]},
+        {"apply": "cautious_decay", "weight_decay": Constant(value=0.1), "wrappers": ["grams"]},
+        {"apply": "huber_decay", "weight_decay": Constant(value=0.1)},
+        {"weight_decay": Constant(value=0.1), "wrappers": ["schedule_free"]},
+        {"weight_decay": Constant(value=0.1), "wrappers": ["ema_nesterov"]},
     ],
 )
 def test_options_of_single_elements_are_bitwise_those_of_whole_tensors(pair, settings, backend):
@@ -40,8 +42,8 @@ def _evaluated(rank, backend, settings):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"weight_decay": 0.1, "wrappers": ["cautious", "clip_rms"]},
-        {"weight_decay": 0.1, "wrappers": ["trust_ratio"]},
+        {"weight_decay": Constant(value=0.1), "wrappers": ["cautious", "clip_rms"]},
+        {"weight_decay": Constant(value=0.1), "wrappers": ["trust_ratio"]},
         {"weight_decay": 0.0, "apply": "hyperball"},
     ],
 )

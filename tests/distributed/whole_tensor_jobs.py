@@ -8,6 +8,8 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
+from logclock import Constant
+
 PLACEMENTS = (Shard(0), Shard(1), Replicate(), Shard(0))
 
 
@@ -52,7 +54,7 @@ def build_mixed(name, net):
     rest = [p for p in net.parameters() if p.requires_grad and all(p is not matrix for matrix in matrices)]
     groups = [
         {"params": matrices, "algorithm": name, "weight_decay": WEIGHT_DECAY, "lr": PEAK, **CASES[name].settings},
-        {"params": rest, "weight_decay": 0.1, "lr": PEAK / 4},
+        {"params": rest, "weight_decay": Constant(value=0.1), "lr": PEAK / 4},
     ]
     return CASES["adana"].build(groups)
 

@@ -176,9 +176,10 @@ NUMBERS = [
 )
 @pytest.mark.parametrize("key", ["weight_decay", "eps", "kappa", "delta", "gain", "ema1", "lr_schedule", "peak_lr"])
 def test_a_number_of_any_library_becomes_a_python_number_wherever_it_is_written(key, value):
-    constructed = ADANA(make_params(), **{key: value})
-    grouped = ADANA([{"params": make_params(), key: value}])
-    live = ADANA(make_params())
+    build = AdamW if key == "weight_decay" else ADANA  # where 0.125 is multiplied by lr, and so no mistake
+    constructed = build(make_params(), **{key: value})
+    grouped = build([{"params": make_params(), key: value}])
+    live = build(make_params())
     live.param_groups[0][key] = value
 
     for optimizer in (constructed, grouped, live):
@@ -186,7 +187,7 @@ def test_a_number_of_any_library_becomes_a_python_number_wherever_it_is_written(
         assert type(group[key]) is float
         assert group[key] == 0.125
         run(optimizer, group["params"], range(1))
-        ADANA(make_params()).load_state_dict(reloaded(optimizer))
+        build(make_params()).load_state_dict(reloaded(optimizer))
 
 
 @pytest.mark.parametrize(
@@ -335,7 +336,7 @@ def test_a_schedule_that_is_edited_in_place_acts():
 
 @pytest.mark.parametrize("copier", [copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_a_copy_of_a_live_group_is_one(copier):
-    group = ADANA(make_params(), weight_decay=0.1).param_groups[0]
+    group = ADANA(make_params(), weight_decay=1e-3).param_groups[0]
     twin = copier(group)
 
     assert type(twin) is type(group)
@@ -507,7 +508,11 @@ def test_a_state_dict_that_cannot_go_on_is_refused_with_the_way_out(build, their
     ("build", "settings", "message"),
     [
         (ADANA, {}, "a group runs 'adana'"),
-        (AdamW, {"decay_coupling": "independent"}, "decay_coupling is 'independent' and must be 'coupled'"),
+        (
+            AdamW,
+            {"decay_coupling": "independent", "weight_decay": 1e-3},
+            "decay_coupling is 'independent' and must be 'coupled'",
+        ),
         (AdamW, {"decay_order": "after"}, "decay_order is 'after' and must be 'before'"),
         (AdamW, {"bias_correction": False}, "bias_correction is False and must be True"),
         (AdamW, {"apply": "cautious_decay"}, "apply is 'cautious_decay' and must be 'decay'"),
@@ -725,7 +730,7 @@ def test_a_class_may_be_derived_from_an_optimizer():
     twin = pickle.loads(pickle.dumps(one))
     assert type(twin) is My
     assert type(copy.deepcopy(Mine(params))) is Mine
-    assert Mine(params, weight_decay=0.1).param_groups[0]["kappa"] == 0.75
+    assert Mine(params, weight_decay=1e-3).param_groups[0]["kappa"] == 0.75
     with pytest.raises(TypeError, match=r"My \(adana\) got an unknown argument 'kapa'"):
         My(params, kapa=0.5)
 

@@ -9,7 +9,7 @@ import torch
 from contract.cases import CASES
 from contract.runs import make_params, run, set_grads
 
-from logclock import ADANA, AdamW
+from logclock import ADANA, AdamW, Constant
 
 BOUND = 0.5
 
@@ -17,7 +17,9 @@ BOUND = 0.5
 def two_steps(case, backend, *, folds):
     params = case.params()
     settings = {"clip_norm": BOUND} if folds else {}
-    optimizer = case.build(params, lr=1e-2, weight_decay=0.1, backend=backend, **settings, **case.settings)
+    optimizer = case.build(
+        params, lr=1e-2, weight_decay=Constant(value=0.1), backend=backend, **settings, **case.settings
+    )
     norms = []
     for step in range(1, 4):
         set_grads(params, step)

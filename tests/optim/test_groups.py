@@ -302,7 +302,7 @@ def groups_of_names(groups):
 
 def matrix_groups(model, **settings):
     return matrix_param_groups(
-        model, matrices={"algorithm": "muon", "lr": 0.02}, rest={"algorithm": "adana", "weight_decay": 0.1}, **settings
+        model, matrices={"algorithm": "muon", "lr": 0.02}, rest={"algorithm": "adana", "weight_decay": 1e-3}, **settings
     )
 
 
@@ -341,7 +341,7 @@ def test_matrix_groups_become_one_optimizer_of_two_algorithms():
     optimizer = ADANA(matrix_groups(Gpt(is_tied=False)), lr=1e-3)
 
     kinds = [(group["algorithm"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
-    assert kinds == [("muon", 0.02, 0.1), ("adana", 1e-3, 0.1), ("adana", 1e-3, 0.0)]
+    assert kinds == [("muon", 0.02, 0.1), ("adana", 1e-3, 1e-3), ("adana", 1e-3, 0.0)]
 
 
 def test_fused_projections_can_be_cut_into_blocks():
