@@ -1,4 +1,4 @@
-"""Does an optimizer keep this package's promises? The checks of its contract, for algorithms of any package.
+"""Does an optimizer of this grammar keep the package's promises? The checks of its contract, for algorithms of any package.
 
 Each check takes an optimizer class and the hyperparameters to test it with, and raises an AssertionError that says what
 was expected:
