@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from logclock.cli.calibrate import calibrate
+from logclock.cli.check import check
 from logclock.cli.suggest import suggest
 
 __all__ = ["COMMANDS", "DATA_COMMANDS"]
@@ -668,6 +669,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "report": report,
     "diagnose": diagnose,
+    "check": check,
     "show": show,
     "list": list_names,
     "suggest": suggest,

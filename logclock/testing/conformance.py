@@ -1,5 +1,6 @@
 """Does an optimizer do what trainers, schedulers and checkpoints take for granted? Ask every probe and tell."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -16,14 +17,20 @@ from logclock.testing.ranks import ask_on_ranks
 from logclock.testing.results import Conformance, ProbeResult
 from logclock.testing.subject import MATRICES, SHAPES, Subject
 
-__all__ = ["ask", "check_optimizer", "name_of"]
+__all__ = ["ask", "check_optimizer", "chosen", "name_of"]
 
 TIMEOUT = 60.0
 
 LONGEST = 300
 """Characters of an error's text in a result."""
 
-USED_BY_PROBES = ("torch._dynamo", "torch.distributed.checkpoint.state_dict")
+LOADED_BY_TORCH = (
+    "torch._dynamo",
+    "torch._dynamo.repro.after_dynamo",
+    "torch.export._trace",
+    "torch.distributed.checkpoint.state_dict",
+)
+"""What torch imports when the probes need it: once here costs less than once in every forked process."""
 
 
 def check_optimizer(
@@ -69,9 +76,9 @@ def check_optimizer(
         raise ValueError(f"ranks must be at least 2, got {ranks}. Leave it out to ask nothing of several ranks.")
     if timeout <= 0:
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout}.")
-    chosen = _chosen(probes, with_ranks=ranks is not None)
+    asked = chosen(probes, with_ranks=ranks is not None)
     given = dict(settings or {})
-    results = _ask_all(build, given, chosen, shapes, timeout, ranks)
+    results = _ask_all(build, given, asked, shapes, timeout, ranks)
     shown = {key: _shown(value) for key, value in given.items()}
     return Conformance(name=name or name_of(build), settings=shown, results=tuple(results), torch=torch.__version__)
 
@@ -89,8 +96,12 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _chosen(names: Iterable[str] | None, *, with_ranks: bool) -> list[Probe]:
-    """Return the probes of these names, in the order of the table."""
+def chosen(names: Iterable[str] | None, *, with_ranks: bool) -> list[Probe]:
+    """Return the probes of these names, in the order of the table.
+
+    Raises:
+        ValueError: There is no such probe, or it needs ranks and there are none.
+    """
     from logclock.testing.probes import PROBES
 
     if names is None:
@@ -109,23 +120,24 @@ def _chosen(names: Iterable[str] | None, *, with_ranks: bool) -> list[Probe]:
 def _ask_all(
     build: Callable[..., Any],
     settings: Mapping[str, Any],
-    chosen: Sequence[Probe],
+    asked: Sequence[Probe],
     shapes: Sequence[tuple[int, ...]] | None,
     timeout: float,
     ranks: int | None,
 ) -> list[ProbeResult]:
     from logclock.testing.probes import PROBES
 
-    for module in USED_BY_PROBES:
-        importlib.import_module(module)  # once here rather than in every forked process
+    for module in LOADED_BY_TORCH:
+        with contextlib.suppress(ImportError):  # of another version of torch: it loads what it has when it needs it
+            importlib.import_module(module)
     first = PROBES[0]
     found, subject = _first_step(build, settings, shapes, first, timeout)
     results: dict[str, ProbeResult] = {first.name: found}
-    rest = [probe for probe in chosen if probe is not first]
+    rest = [probe for probe in asked if probe is not first]
     if found.status == "fail":
         reason = f"It does not take steps: see `{first.name}`."
         others = [ProbeResult(probe=probe.name, status="not applicable", seen=reason) for probe in rest]
-        return [found, *others]  # also where it was not asked for: the others have no other reason
+        return [found, *others]  # also where the first one was not asked: the others give no other reason
     alone = [probe for probe in rest if not probe.needs_ranks]
     tasks = [functools.partial(ask, probe, subject) for probe in alone]
     for probe, answer in zip(alone, answers(tasks, timeout=timeout), strict=True):
@@ -134,7 +146,7 @@ def _ask_all(
     if together and ranks is not None:
         for result in ask_on_ranks(subject, together, ranks=ranks, timeout=timeout):
             results[result.probe] = result
-    return [results[probe.name] for probe in chosen]
+    return [results[probe.name] for probe in asked]
 
 
 def _first_step(

@@ -51,6 +51,12 @@ def ask_on_ranks(subject: Subject, names: Sequence[str], *, ranks: int, timeout:
     results: list[ProbeResult] = []
     while len(results) < len(names):  # a rank that fails ends: what is left gets new processes
         results += _one_launch(job, names[len(results) :], ranks, timeout)
+        last = results[-1]
+        if last.status == "not applicable" or (last.status == "fail" and last.amount is None):
+            # it cannot be imported there, or takes no step: the others would say the same
+            reason = last.seen if last.status == "not applicable" else f"It takes no sharded steps: see `{last.probe}`."
+            left = names[len(results) :]
+            results += [ProbeResult(probe=name, status="not applicable", seen=reason) for name in left]
     return results
 
 

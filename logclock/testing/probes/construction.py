@@ -70,9 +70,10 @@ def added_group(subject: Subject) -> str:
     shape = MATRICES[0] if subject.takes_matrices_only else subject.shapes[0]
     added = torch.nn.Parameter(torch.ones(shape))
     optimizer.add_param_group({"params": [added]})
-    missing = sorted(set(optimizer.defaults) - set(optimizer.param_groups[-1]))
+    first, new = optimizer.param_groups[0], optimizer.param_groups[-1]
+    missing = sorted(set(first) & set(optimizer.defaults) - set(new))
     if missing:
-        raise Broken(f"The new group lacks {', '.join(missing)}.")
+        raise Broken(f"The new group lacks {', '.join(missing)}, which the first one has by default.")
     before = copies([added])
     subject.run(optimizer, [*params, added], range(2, 5))
     if is_same([added], before):

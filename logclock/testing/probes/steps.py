@@ -402,6 +402,9 @@ def strides(subject: Subject) -> str:
 def state_precision(subject: Subject) -> str:
     """Look at the dtypes of the state of bfloat16 parameters."""
     optimizer, params = subject.trained(2, torch.bfloat16)
+    states = [value for param in params for value in optimizer.state.get(param, {}).values()]
+    if any(isinstance(value, torch.Tensor) and value.dtype in (torch.int8, torch.uint8) for value in states):
+        return "The states are 8-bit numbers, in a format made for them."
     kept = {
         f"{name} ({str(value.dtype).removeprefix('torch.')})"
         for param in params
