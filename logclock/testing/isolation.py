@@ -1,6 +1,7 @@
 """How does a function of a stranger run, so that neither its crash nor its hang nor its settings reach this process?"""
 
 import contextlib
+import faulthandler
 import logging
 import multiprocessing
 import os
@@ -115,7 +116,8 @@ def _serve(tasks: Sequence[Callable[[], Any]], pipe: Connection) -> None:
 
 
 def _be_silent() -> None:
-    """Lead whatever is printed, warned of or logged to nowhere."""
+    """Lead whatever is printed, warned of, logged or told of a crash to nowhere."""
+    faulthandler.disable()  # it may hold the parent's stream
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)

@@ -1,6 +1,7 @@
 """What did the probes see of an optimizer, and how does it look as a table?"""
 
 import dataclasses
+import math
 import textwrap
 from typing import Literal
 
@@ -33,6 +34,8 @@ class ProbeResult:
             return "ok" if self.status == "pass" else "-"
         if self.amount is None:
             return "x"
+        if math.isnan(self.amount):
+            return "NaN"
         percent = 100 * self.amount
         return f"{percent:.0f} %" if percent >= 9.5 else f"{percent:.1g} %"
 

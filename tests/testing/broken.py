@@ -282,13 +282,14 @@ class StepsBeforeItUnscales(Momentum):
     _step_supports_amp_scaling = True
 
 
-class CountsInPython(Momentum):
-    """Compiles anew for every count."""
+class CountsInPython(CountsInTheGroup):
+    """Unrolls a loop as often as it has stepped: another graph for every count."""
 
-    def move(self, param, group):
-        state = self.state[param]
-        state["count"] = state.get("count", 0) + 1
-        super().move(param, {**group, "momentum": 0.5 ** state["count"]})
+    def gradient(self, param, group):
+        grad = param.grad.to(torch.float32)
+        for _ in range(group["count"]):
+            grad = 0.9 * grad
+        return grad
 
 
 class CountsInTheObject(Momentum):

@@ -97,7 +97,7 @@ def swapped_parameters(subject: Subject) -> str:
     for group in optimizer.param_groups:
         group["params"] = [exchange[id(param)] for param in group["params"]]
     before = copies(old)
-    subject.run(optimizer, new, range(3))
+    subject.run(optimizer, [*old, *new], range(3))
     subject.run(subject.optimizer(usual), usual, range(3))
     if not is_same(old, before):
         raise Broken("It moves the parameters that are no longer in its groups.")
