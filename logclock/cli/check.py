@@ -51,9 +51,7 @@ def check(
 
     given = settings_of(settings)
     with _working_directory_importable():
-        found = check_optimizer(
-            imported(optimizer), given, probes=probes, ranks=ranks, timeout=timeout, name=optimizer
-        )
+        found = check_optimizer(imported(optimizer), given, probes=probes, ranks=ranks, timeout=timeout, name=optimizer)
     if form == "json":
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:

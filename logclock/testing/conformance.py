@@ -157,7 +157,9 @@ def _first_step(
     timeout: float,
 ) -> tuple[ProbeResult, Subject]:
     """Return the result of the first probe with the first shapes that the optimizer takes."""
-    subjects = [Subject(build, settings, tried) for tried in ((SHAPES, MATRICES) if shapes is None else (tuple(shapes),))]
+    subjects = [
+        Subject(build, settings, tried) for tried in ((SHAPES, MATRICES) if shapes is None else (tuple(shapes),))
+    ]
     found = []
     for subject in subjects:
         (answer,) = answers([functools.partial(ask, first, subject)], timeout=timeout)

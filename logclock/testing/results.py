@@ -102,7 +102,9 @@ class Conformance:
     def markdown(self) -> str:
         """Return the table as Markdown."""
         rows = [f"| `{r.probe}` | {r.cell} | {_escaped(r.seen)} |" for r in self.results]
-        return "\n".join([_escaped(self.heading), "", "| probe | result | seen |", "|---|---|---|", *rows, "", self.summary])
+        return "\n".join(
+            [_escaped(self.heading), "", "| probe | result | seen |", "|---|---|---|", *rows, "", self.summary]
+        )
 
 
 def _escaped(text: str) -> str:

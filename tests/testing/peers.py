@@ -61,8 +61,7 @@ PEERS = {
     "schedulefree.AdamWScheduleFree": Peer("schedulefree", "AdamWScheduleFree"),
     **{f"optimi.{name}": Peer("optimi", name) for name in ("AdamW", "Lion", "Adan")},
     **{
-        f"timm.{name}": Peer(f"timm.optim.{name.lower()}", name)
-        for name in ("Lion", "Adopt", "Mars", "LaProp", "Muon")
+        f"timm.{name}": Peer(f"timm.optim.{name.lower()}", name) for name in ("Lion", "Adopt", "Mars", "LaProp", "Muon")
     },
     **{f"heavyball.{name}": Peer("heavyball", name) for name in ("AdamW", "SFAdamW", "Muon")},
 }

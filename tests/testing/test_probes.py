@@ -144,7 +144,9 @@ def test_what_an_optimizer_prints_sets_and_draws_does_not_reach_the_caller(capfd
 
 
 def test_a_factory_without_options_is_asked_what_has_a_meaning():
-    found = check_optimizer(lambda params: broken.Momentum(params), probes=["maximize", "foreach", "negative-lr", "step"])
+    found = check_optimizer(
+        lambda params: broken.Momentum(params), probes=["maximize", "foreach", "negative-lr", "step"]
+    )
 
     assert {r.probe: r.status for r in found.results} == {
         "step": "pass",

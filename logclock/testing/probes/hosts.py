@@ -99,7 +99,7 @@ def recompiles(subject: Subject) -> str:
     optimizer = subject.optimizer(params)
     start = copies(params)
     step = torch.compile(optimizer.step, backend=count)
-    for current in range(1, 9):  # noqa: B007  read by `count`
+    for current in range(1, 9):
         set_gradients(params, current)
         step()
     late = sorted({number for number in compiled if number >= 4})
@@ -108,4 +108,3 @@ def recompiles(subject: Subject) -> str:
     if is_same(params, start):
         raise NotApplicable("Its first updates move nothing.")
     return "Steps 4 to 8 compile nothing." if compiled else "The compiler leaves the step alone."
-

@@ -122,7 +122,9 @@ def late_parameter(subject: Subject) -> str:
     beside = subject.optimizer(others)
     subject.run(beside, others, range(first))  # where the late one trains too
     if not is_same(_without_last(params, subject, first), others[:-1]):
-        raise NotApplicable("The update of a parameter depends on the others' gradients: there is no single right step.")
+        raise NotApplicable(
+            "The update of a parameter depends on the others' gradients: there is no single right step."
+        )
     set_gradients(twins, first)
     for other in twins[:-1]:
         other.grad = None
@@ -343,7 +345,9 @@ def complex_parameters(subject: Subject) -> str:
             pairs.grad = grad.clone()
             subject.step(optimizer)
     except Exception as error:
-        raise NotApplicable(f"It takes a complex parameter and refuses its real view ({_first_line(error)}).") from error
+        raise NotApplicable(
+            f"It takes a complex parameter and refuses its real view ({_first_line(error)})."
+        ) from error
     off = shift([torch.view_as_real(whole.detach())], [pairs], [torch.view_as_real(start[0])])
     if off > ROUNDING:
         raise Broken("A complex parameter moves otherwise than its real and imaginary parts, without a word.", off)
