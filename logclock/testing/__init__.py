@@ -1,7 +1,7 @@
 """Does an optimizer do what its users count on? Two suites, for two kinds of optimizers.
 
-`check_optimizer` probes any `torch.optim.Optimizer`, whoever wrote it, for what trainers, schedulers and checkpoints take
-for granted. `CHECKS` are the stricter contract of algorithms in this package's grammar.
+`check_optimizer` probes any `torch.optim.Optimizer`, whoever wrote it, for what trainers, schedulers and checkpoints
+take for granted. `CHECKS` are the stricter contract of algorithms in this package's grammar.
 
 Each check takes an optimizer class and the hyperparameters to test it with, and raises an AssertionError that says what
 was expected:

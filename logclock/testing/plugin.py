@@ -4,8 +4,8 @@
     def test_my_optimizer(probe_result):
         assert probe_result.status == "pass", probe_result.seen
 
-A probe that has no meaning for the optimizer is skipped with its reason. `known={"dcp-peek": "why"}` marks failures that
-are known as expected: the test fails when they are gone.
+A probe that has no meaning for the optimizer is skipped with its reason. `known={"dcp-peek": "why"}` marks failures
+that are known as expected: the test fails when they are gone.
 """
 
 from collections.abc import Iterable, Mapping

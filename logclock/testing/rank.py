@@ -1,4 +1,7 @@
-"""What does one rank do when probes are asked on several? `python -m logclock.testing.rank FOLDER RANK RANKS PROBE ...`."""
+"""What does one rank do when probes are asked on several?
+
+It is started as `python -m logclock.testing.rank FOLDER RANK RANKS PROBE ...`.
+"""
 
 import datetime
 import json

@@ -19,7 +19,7 @@ class ProbeResult:
         probe: Its name.
         status: Whether the optimizer passes, fails, or is not asked, because the question has no meaning for it.
         seen: One sentence: what was seen, or why the question has no meaning.
-        amount: How far off a failing optimizer is, as a fraction of the movement of its weights, where that is a number.
+        amount: How far off a failing optimizer is, as a fraction of the movement of its weights, if that is a number.
     """
 
     probe: str

@@ -22,16 +22,14 @@ def test_ours_are_known_by_name_and_pass(capsys):
     assert "3 passed, 0 failed" in capsys.readouterr().out
 
 
-def test_a_class_of_a_module_in_the_working_directory_is_found(capsys, tmp_path, monkeypatch):
+def test_a_class_or_factory_of_a_module_in_the_working_directory_is_found(tmp_path, monkeypatch):
     (tmp_path / "mine_to_check.py").write_text(
         "import torch\nclass Mine(torch.optim.SGD):\n    pass\ndef factory(params):\n    return Mine(params, lr=0.1)\n"
     )
     monkeypatch.chdir(tmp_path)
 
     assert main(["check", "mine_to_check:Mine", "--set", "momentum=0.9", *FAST]) == 0
-    assert main(["check", "mine_to_check:factory", *FAST]) == 1  # its argument list has no weight_decya, and no error
-
-    assert "takes no" not in capsys.readouterr().out
+    assert main(["check", "mine_to_check:factory", *FAST]) == 0
 
 
 def test_the_table_comes_as_json_and_as_markdown(capsys):
@@ -68,4 +66,4 @@ def test_a_wrong_request_says_what_is_allowed(capsys, arguments, words):
 def test_an_argument_that_the_optimizer_does_not_take_is_its_first_failure(capsys):
     assert main(["check", "torch.optim.AdamW", "--set", "lrr=3", *FAST]) == 1
 
-    assert "unexpected keyword argument 'lrr'" in capsys.readouterr().out
+    assert "unexpected keyword argument 'lrr'" in " ".join(capsys.readouterr().out.split())

@@ -28,9 +28,7 @@ def probe_table():
     """The table of all probes, from their declarations."""
     lines = ["| probe | what a conforming optimizer does | why |", "|---|---|---|"]
     for probe in PROBES:
-        threads = " ".join(
-            f"[{'/'.join(t.split('/')[3:5])}#{t.rsplit('/', 1)[1]}]({t})" for t in probe.threads
-        )
+        threads = " ".join(f"[{'/'.join(t.split('/')[3:5])}#{t.rsplit('/', 1)[1]}]({t})" for t in probe.threads)
         lines.append(f"| `{probe.name}` | {probe.purpose} | {probe.why} {threads} |".replace("  ", " "))
     return "\n".join(lines) + "\n"
 
@@ -70,11 +68,11 @@ def write(title, rows):
     old = rows_of(part(title).search(text)[0])
     kept = [rows.get(name, old.get(name)) for name in {**dict.fromkeys(PEERS if title == "peers" else SUBJECTS)}]
     lines = ["| optimizer | passed | failing |", "|---|---|---|", *filter(None, kept)]
-    PAGE.write_text(part(title).sub(lambda _: "\n".join(lines) + "\n", text))
+    PAGE.write_text(part(title).sub(lambda _: "\n".join(lines) + "\n", text, count=1))
 
 
 def main():
-    PAGE.write_text(part("probes").sub(lambda _: probe_table(), PAGE.read_text()))
+    PAGE.write_text(part("probes").sub(lambda _: probe_table(), PAGE.read_text(), count=1))
     for name in PEERS:
         write("peers", peer_rows([name]))
     for name in SUBJECTS:

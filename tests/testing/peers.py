@@ -1,4 +1,4 @@
-"""The optimizers of other packages that are asked the probes, if they are installed; and the list of what of ours is."""
+"""Which optimizers of other packages are asked the probes, where they are installed?"""
 
 import dataclasses
 import importlib

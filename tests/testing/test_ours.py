@@ -1,6 +1,6 @@
 """Do our own optimizers pass every probe: each algorithm, and each wrapper and apply stage around one?
 
-By default each is asked a third of the probes, so chosen that together they are asked all; the rest is `slow`.
+By default each is asked a sixth of the probes, so chosen that together they are asked all; the rest is `slow`.
 """
 
 import ast
@@ -18,13 +18,13 @@ NAMES = [probe.name for probe in PROBES if not probe.needs_ranks]
 AROUND = [("apply", name) for name in Apply.family] + [("wrapper", name) for name in Wrapper.family]
 SUBJECTS = [*Spec.family, *(f"{kind}:{name}" for kind, name in AROUND)]
 
-# The compiler alone costs a second; every tenth optimizer is asked in the sample.
-SPARSE = {"recompiles": 10, "tiny-update": 6}
+# The compiler alone costs a second; every sixteenth optimizer is asked in the sample.
+SPARSE = {"recompiles": 16}
 
 
 def sample(position):
     """The probes of the default run for the optimizer at a position."""
-    return [name for i, name in enumerate(NAMES) if (position + i) % SPARSE.get(name, 4) == 0]
+    return [name for i, name in enumerate(NAMES) if (position + i) % SPARSE.get(name, 6) == 0]
 
 
 @functools.cache
@@ -36,7 +36,9 @@ def subject(name):
         return case.build, case.settings
     member = (Apply if kind == "apply" else Wrapper).family.get(option)
     case = CASES["muon" if member.matrices_only else "adana"]
-    return case.build, {**case.settings, kind + "s" * (kind == "wrapper"): [option] if kind == "wrapper" else option}
+    around = {"apply": option} if kind == "apply" else {"wrappers": [option]}
+    rests = {} if kind == "wrapper" or member.decays else {"weight_decay": 0.0}
+    return case.build, {**case.settings, **around, **rests}
 
 
 def failures(name, probes, **options):

@@ -1,8 +1,8 @@
 """Are the failures found that were measured in other packages, by hand, before there were probes?
 
-The expectations are those of the project's survey of peers (torch 2.13, CPU, learning rate 1e-2), in its words: `ok`, `x`,
-`-` for what is not offered, a percentage with a tolerance of 3 points, None where it does not say. Where a probe asks more
-than the survey did, the comment says what it found.
+The expectations are those of the project's survey of peers (torch 2.13, CPU, learning rate 1e-2), in its words: `ok`,
+`x`, `-` for what is not offered, a percentage with a tolerance of 3 points, `?` where the survey asked something else.
+Where a probe asks more than the survey did, a comment says what it found.
 """
 
 import pytest

@@ -3,7 +3,7 @@
 import torch
 
 from logclock.testing.probe import Broken, NotApplicable, probe
-from logclock.testing.subject import MATRICES, Subject, copies, is_same
+from logclock.testing.subject import MATRICES, Subject, copies, is_same, set_gradients
 
 __all__ = ["added_group", "named_parameters", "negative_lr", "swapped_parameters", "unknown_argument"]
 
@@ -97,7 +97,10 @@ def swapped_parameters(subject: Subject) -> str:
     for group in optimizer.param_groups:
         group["params"] = [exchange[id(param)] for param in group["params"]]
     before = copies(old)
-    subject.run(optimizer, [*old, *new], range(3))
+    for number in range(3):
+        set_gradients(old, number)
+        set_gradients(new, number)
+        subject.step(optimizer)
     subject.run(subject.optimizer(usual), usual, range(3))
     if not is_same(old, before):
         raise Broken("It moves the parameters that are no longer in its groups.")

@@ -83,7 +83,7 @@ def grad_scaler(subject: Subject) -> str:
     threads=("pytorch/pytorch#133898", "pytorch/pytorch#130467"),
 )
 def recompiles(subject: Subject) -> str:
-    """Count what is compiled in steps 4 to 8, after the state is there and the compiler has seen a second value of every number."""
+    """Count what is compiled in steps 4 to 8: the state is there, and every number has had a second value."""
     import torch._dynamo
 
     torch._dynamo.reset()

@@ -400,7 +400,7 @@ def strides(subject: Subject) -> str:
 @probe(
     "state-precision",
     purpose="The state of bfloat16 weights is kept in float32, or in a format made for it.",
-    why="An average in bfloat16 stops following its target: v of a log-time average is 2.5 times too large after 40,000 steps.",
+    why="A slow average in bfloat16 stops following its target: the root of a log-time v is 2.5 times too large at t = 40,000.",
     threads=("pytorch/pytorch#120376", "areal-project/AReaL#1292"),
 )
 def state_precision(subject: Subject) -> str:
