@@ -1,4 +1,4 @@
-"""Does an optimizer of this grammar keep the package's promises? Checks of its contract, for algorithms of any package."""
+"""Does an optimizer of this grammar keep the package's promises? The checks of its contract."""
 
 import io
 import math

@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
         tell({"status": "not applicable", "seen": reason})
         return 0
     subject = Subject(job["build"], job["settings"], job["shapes"])
-    store = dist.FileStore(str(folder / STORE), ranks)
+    stores: Any = dist
+    store = stores.FileStore(str(folder / STORE), ranks)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=COLLECTIVE_TIMEOUT)
     for name in names:
         asked = next(probe for probe in PROBES if probe.name == name)

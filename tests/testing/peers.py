@@ -42,13 +42,13 @@ def _load_only_optimizers_of(package):
             sys.modules[name] = stand_in
 
 
-def kozistr_muon(params, **settings):
+def kozistr_muon(params, *, maximize=False, **settings):
     """Return Muon of pytorch_optimizer with everything in its matrix group."""
     from pytorch_optimizer import Muon
 
     given = [dict(param) if isinstance(param, dict) else param for param in params]
     groups = given if given and isinstance(given[0], dict) else [{"params": given}]
-    return Muon([{**group, "use_muon": True} for group in groups], **settings)
+    return Muon([{**group, "use_muon": True} for group in groups], maximize=maximize, **settings)
 
 
 PEERS = {

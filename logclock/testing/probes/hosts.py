@@ -36,8 +36,8 @@ def tensor_lr(subject: Subject) -> str:
             subject.step(optimizer)
             scheduler.step()
         results.append(params)
-    number, tensor = results
-    off = shift(tensor, number, start)
+    by_number, by_tensor = results
+    off = shift(by_tensor, by_number, start)
     if off > CLOSE:
         raise Broken("With a tensor as learning rate and a scheduler, the steps are others than with a number.", off)
     how = f"to {off:.0e} of the movement" if off else "bit for bit"
@@ -98,7 +98,7 @@ def recompiles(subject: Subject) -> str:
     params = subject.params()
     optimizer = subject.optimizer(params)
     start = copies(params)
-    step = torch.compile(optimizer.step, backend=count)
+    step: Any = torch.compile(optimizer.step, backend=count)
     for current in range(1, 9):
         set_gradients(params, current)
         step()

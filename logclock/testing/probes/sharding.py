@@ -57,7 +57,8 @@ def _train_sharded(subject: Subject, module: nn.Module, optimizer: Any, steps: r
 
 
 def _gathered(module: nn.Module) -> list[torch.Tensor]:
-    return [param.detach().full_tensor() for param in module.parameters()]  # type: ignore[operator]
+    sharded: list[Any] = [param.detach() for param in module.parameters()]
+    return [param.full_tensor() for param in sharded]
 
 
 @probe(
@@ -88,7 +89,7 @@ def sharded_step(subject: Subject, ranks: int, folder: str) -> str:
 )
 def sharded_resume(subject: Subject, ranks: int, folder: str) -> str:
     """Save, load into fresh objects, and compare three more steps."""
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed import checkpoint
     from torch.distributed.checkpoint.state_dict import (
         get_model_state_dict,
         get_optimizer_state_dict,
@@ -99,12 +100,13 @@ def sharded_resume(subject: Subject, ranks: int, folder: str) -> str:
     module, optimizer = _sharded(subject, ranks)
     _train_sharded(subject, module, optimizer, range(4))
     start = _gathered(module)
+    dcp: Any = checkpoint
     dcp.save(
         {"model": get_model_state_dict(module), "optimizer": get_optimizer_state_dict(module, optimizer)},
         checkpoint_id=folder,
     )
     twin, loaded = _sharded(subject, ranks)
-    saved = {"model": get_model_state_dict(twin), "optimizer": get_optimizer_state_dict(twin, loaded)}
+    saved: dict[str, Any] = {"model": get_model_state_dict(twin), "optimizer": get_optimizer_state_dict(twin, loaded)}
     dcp.load(saved, checkpoint_id=folder)
     set_optimizer_state_dict(twin, loaded, saved["optimizer"])
     set_model_state_dict(twin, saved["model"])

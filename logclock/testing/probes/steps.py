@@ -400,7 +400,7 @@ def strides(subject: Subject) -> str:
 @probe(
     "state-precision",
     purpose="The state of bfloat16 weights is kept in float32, or in a format made for it.",
-    why="A slow average in bfloat16 stops following its target: the root of a log-time v is 2.5 times too large at t = 40,000.",
+    why="A slow average in bfloat16 stops following its target: the root of a log-time v grows 2.5 times too large.",
     threads=("pytorch/pytorch#120376", "areal-project/AReaL#1292"),
 )
 def state_precision(subject: Subject) -> str:
