@@ -37,6 +37,8 @@ class ProbeResult:
         if math.isnan(self.amount):
             return "NaN"
         percent = 100 * self.amount
+        if percent > 1000:
+            return "> 1000 %"
         return f"{percent:.0f} %" if percent >= 9.5 else f"{percent:.1g} %"
 
 

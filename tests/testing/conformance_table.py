@@ -72,6 +72,7 @@ def write(title, rows):
 
 
 def main():
+    """Write all three tables, row by row, so that what is done stays when it is stopped."""
     PAGE.write_text(part("probes").sub(lambda _: probe_table(), PAGE.read_text(), count=1))
     for name in PEERS:
         write("peers", peer_rows([name]))

@@ -1,8 +1,8 @@
 """Are the failures found that were measured in other packages, by hand, before there were probes?
 
 The expectations are those of the project's survey of peers (torch 2.13, CPU, learning rate 1e-2), in its words: `ok`,
-`x`, `-` for what is not offered, a percentage with a tolerance of 4 points, `%` for any, `?` where the survey asked something else.
-Where a probe asks more than the survey did, a comment says what it found.
+`x`, `-` for what is not offered, a percentage with a tolerance of 4 points, `%` for any, `?` where the survey
+asked something else. Where a probe asks more than the survey did, a comment says what it found.
 """
 
 import pytest
@@ -87,9 +87,9 @@ def test_a_group_cannot_be_added_to_kozistrs_muon():
 
 @pytest.mark.parametrize("name", ["pytorch_optimizer.AdEMAMix"])
 def test_decay_that_ignores_the_learning_rate_moves_the_weights_when_dcp_asks(name):
-    """Measured by hand: fixed_decay=True changes parameters by 10 % of the decay when the state is asked for."""
+    """Measured by hand: fixed_decay=True changes parameters by 10 %, its decay, when the state is asked for."""
     build = PEERS[name].build()
-    settings = {"lr": 1e-2, "weight_decay": 0.1, "fixed_decay": True}
+    settings = {"lr": 1e-2, "weight_decay": 0.1, "weight_decouple": True, "fixed_decay": True}
     found = check_optimizer(build, settings, probes=["rest-at-zero"])["rest-at-zero"]
 
     assert found.status == "fail"
