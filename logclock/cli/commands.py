@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from logclock.cli.calibrate import calibrate
+from logclock.cli.check import check
 from logclock.cli.import_runs import import_runs
 from logclock.cli.suggest import suggest
 
@@ -680,6 +681,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "import": import_runs,
     "report": report,
     "diagnose": diagnose,
+    "check": check,
     "show": show,
     "list": list_names,
     "suggest": suggest,

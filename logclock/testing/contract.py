@@ -1,15 +1,4 @@
-"""Does an optimizer keep this package's promises? The checks of its contract, for algorithms of any package.
-
-Each check takes an optimizer class and the hyperparameters to test it with, and raises an AssertionError that says what
-was expected:
-
-    @pytest.mark.parametrize("check", logclock.testing.CHECKS)
-    def test_my_optimizer_keeps_the_contract(check):
-        check(MyOptimizer, {"ema1": 0.05})
-
-`assert_equals_reference` compares with the equations, transcribed independently in numpy; no other check can tell that
-the update is the one that its paper defines.
-"""
+"""Does an optimizer of this grammar keep the package's promises? The checks of its contract."""
 
 import io
 import math
