@@ -59,7 +59,7 @@ def test_ours_fails_no_probe(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adamw", "adana", "muon", "soap", "wrapper:lookahead"])
+@pytest.mark.parametrize("name", ["adamw", "adana", "muon", "soap", "wrapper:schedule_free"])
 def test_ours_fails_no_probe_on_two_ranks(name):
     assert failures(name, ["sharded-step", "sharded-resume"], ranks=2, timeout=240) == {}
 
