@@ -298,15 +298,18 @@ def fixed(value: float | None, digits: int) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Write a chance with two digits, and a very small one as a bound.
+    """Write a chance with two digits, more where they would hide on which side of 0.05 it is, a tiny one as a bound.
 
     Examples:
-        >>> p_value(0.0456), p_value(1.0), p_value(3e-9), p_value(None)
-        ('0.046', '1', '< 1e-6', '-')
+        >>> p_value(0.0456), p_value(0.0503), p_value(1.0), p_value(3e-9), p_value(None)
+        ('0.046', '0.0503', '1', '< 1e-6', '-')
     """
     if value is None:
         return MISSING
-    return "< 1e-6" if value < 1e-6 else number(float(f"{value:.2g}"))
+    if value < 1e-6:
+        return "< 1e-6"
+    written = (float(f"{value:.{digits}g}") for digits in (2, 3, 4))
+    return number(next((found for found in written if found != 0.05), value))
 
 
 def _loss(value: float | None, sd: float | None) -> str:
