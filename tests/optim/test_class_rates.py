@@ -9,6 +9,7 @@ from torch import nn
 
 from logclock.models import EnokiConfig, Qwen3Config
 from logclock.optim import ADANA, AdamW, assign_groups, class_of_params, param_groups
+from logclock.schedules import Constant
 
 WIDTH, VOCAB = 8, 32
 
@@ -103,7 +104,7 @@ def test_it_composes_with_mup(family):
 def test_each_group_has_a_peak_of_its_own_so_that_independent_decay_does_not_see_the_ratio():
     model = Gpt()
     before = {name: param.detach().clone() for name, param in model.named_parameters()}
-    optimizer = ADANA(param_groups(model, lr=1e-3, tables_lr=4e-3, weight_decay=0.25), lr=1e-3)
+    optimizer = ADANA(param_groups(model, lr=1e-3, tables_lr=4e-3, weight_decay=Constant(value=0.25)), lr=1e-3)
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * 0.5  # s(t) = 1/2, as a scheduler sets it
     for param in model.parameters():
