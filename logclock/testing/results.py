@@ -29,7 +29,7 @@ class ProbeResult:
 
     @property
     def cell(self) -> str:
-        """The result in a word: `ok`, `-`, `x`, or how far off it is."""
+        """One word for the result, `ok`, `-` or `x`, or how far off it is."""
         if self.status != "fail":
             return "ok" if self.status == "pass" else "-"
         if self.amount is None:
