@@ -2,7 +2,6 @@
 from logclock.algorithms.adabelief import AdabeliefSpec as AdabeliefSpec
 from logclock.algorithms.adafactor import AdafactorSpec as AdafactorSpec
 from logclock.algorithms.adagrad import AdagradSpec as AdagradSpec
-from logclock.algorithms.adagrad_norm import AdagradNormSpec as AdagradNormSpec
 from logclock.algorithms.adam_mini import AdamMiniSpec as AdamMiniSpec
 from logclock.algorithms.adamp import AdampSpec as AdampSpec
 from logclock.algorithms.adams import AdamsSpec as AdamsSpec

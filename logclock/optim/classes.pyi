@@ -25,7 +25,6 @@ __all__ = [
     "AdEMAMix",
     "AdaBelief",
     "AdaGrad",
-    "AdaGradNorm",
     "AdaMuon",
     "Adafactor",
     "AdamMini",
@@ -300,30 +299,6 @@ class AdaBelief(ScheduledOptimizer):
     ) -> None: ...
 
 class AdaGrad(ScheduledOptimizer):
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float | torch.Tensor | None = ...,
-        *,
-        initial: float = ...,
-        eps: float = ...,
-        weight_decay: float | Schedule | dict[str, Any] = ...,
-        decay_coupling: Literal["independent", "coupled"] = ...,
-        decay_order: Literal["before", "after"] = ...,
-        lr_schedule: float | Schedule | dict[str, Any] = ...,
-        apply: str | dict[str, Any] = ...,
-        wrappers: Iterable[str | dict[str, Any]] = ...,
-        peak_lr: float | None = ...,
-        backend: Literal["auto", "loop", "foreach", "fused"] = ...,
-        maximize: bool = ...,
-        state_dtype: str | dict[str, str] | None = ...,
-        rounding_seed: int = ...,
-        skip_nonfinite: Literal["propagate", "skip", "raise"] = ...,
-        capturable: bool = ...,
-        clip_norm: float | None = ...,
-    ) -> None: ...
-
-class AdaGradNorm(ScheduledOptimizer):
     def __init__(
         self,
         params: Iterable[Any],

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 
-from logclock.data import TrainBatches
 from logclock.train.config import RunConfig
 from logclock.train.passes import Passes
 from logclock.train.state import RunState
@@ -22,40 +21,38 @@ MIN_GAIN = 0.95
 """Compiled over eager seconds from which compiling is not worth another rounding."""
 
 
-def settle_compilation(
-    config: RunConfig, run: RunState, passes: Passes, batches: TrainBatches, *, message: Callable[[str], None]
-) -> None:
+def settle_compilation(config: RunConfig, run: RunState, passes: Passes, *, message: Callable[[str], None]) -> None:
     """Compile the passes of training if the configuration says so, or if it leaves that open and a timing does.
 
     The decision stands in the record, so a run that goes on from a checkpoint stays with it: compiled passes add up in
-    another order. A timing computes gradients of the first batch and forgets them; it draws no random number. A run
+    another order. A timing computes gradients of a batch of zeros and forgets them; it draws no random number. A run
     whose batch grows is not compiled by itself, because every size would be compiled anew.
 
     Args:
         config: The run.
         run: Its state, restored or fresh; the decision is written into its record.
         passes: Compiled in place.
-        batches: Where the first batch comes from.
         message: Told the outcome of a timing.
     """
     if run.record.provenance["compile_model"] == "auto":
         is_faster, seconds = (False, None)
         if config.batch_plan is None:
-            is_faster, seconds = _timing(config, run, passes, batches, message)
+            is_faster, seconds = _timing(config, run, passes, message)
         run.note(compile_model=is_faster, compile_timing=seconds)
     elif run.record.provenance["compile_model"]:
         passes.compile()
 
 
 def _timing(
-    config: RunConfig, run: RunState, passes: Passes, batches: TrainBatches, message: Callable[[str], None]
+    config: RunConfig, run: RunState, passes: Passes, message: Callable[[str], None]
 ) -> tuple[bool, dict[str, float] | None]:
     """Return whether the passes are compiled now, and the median seconds of a step's passes in both ways."""
-    inputs_BL, targets_BL = (tokens.to(run.device).chunk(config.accumulation_steps)[0] for tokens in batches.at(1))
+    size = config.data.batch_size // config.accumulation_steps, config.data.sequence_length
+    tokens_BL = torch.zeros(size, dtype=torch.long, device=run.device)  # what they are takes no time
 
     def pass_seconds() -> float:
         began = time.perf_counter()
-        torch.autograd.backward(passes.objective(inputs_BL, targets_BL, z_loss=config.z_loss).value)
+        torch.autograd.backward(passes.objective(tokens_BL, tokens_BL, z_loss=config.z_loss).value)
         if run.device.type != "cpu":
             torch.accelerator.synchronize()
         run.model.zero_grad(set_to_none=True)

@@ -136,7 +136,7 @@ def run_steps(
         record=record, model=model, optimizer=optimizer, controllers=control, device=device, accepts_version=accepts
     )
     first_step = run.restore(directory / "checkpoints", message=display.message) + 1
-    settle_compilation(config, run, passes, batches, message=display.message)
+    settle_compilation(config, run, passes, message=display.message)
     writer = (
         TensorBoardWriter(directory / "tensorboard", first_step=first_step) if config.execution.tensorboard else None
     )

@@ -4,7 +4,7 @@ import torch
 from contract.runs import make_params
 from contract.runs import run as run_steps
 
-from logclock import AdaGrad, AdaGradNorm
+from logclock import AdaGrad
 
 
 def test_it_is_torchs_adagrad():
@@ -30,36 +30,11 @@ def test_of_a_constant_gradient_the_steps_shrink_like_one_over_the_root():
         assert before - weight.item() == pytest.approx(t**-0.5, rel=1e-9)
 
 
-def test_the_scalar_form_divides_all_tensors_by_one_number():
-    """Gradients of norms 3 and 4: together 5 at the first update, 5 sqrt(2) at the second."""
-    first, second = (torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
-    optimizer = AdaGradNorm([first, second], lr=10.0)
-
-    seen = []
-    for _ in range(2):
-        first.grad, second.grad = torch.tensor([3.0]).double(), torch.tensor([4.0]).double()
-        optimizer.step()
-        seen.append((first.item(), second.item()))
-
-    assert seen[0] == pytest.approx((-6.0, -8.0), rel=1e-9)
-    assert seen[1] == pytest.approx((-6.0 - 6.0 / 2**0.5, -8.0 - 8.0 / 2**0.5), rel=1e-9)
-
-
-def test_b0_of_the_paper_shortens_the_first_steps():
-    weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    weight.grad = torch.tensor([4.0]).double()
-
-    AdaGradNorm([weight], lr=1.0, initial=9.0).step()
-
-    assert weight.item() == pytest.approx(-4.0 / 5.0, rel=1e-9)
-
-
-@pytest.mark.parametrize("build", [AdaGrad, AdaGradNorm])
-def test_a_first_gradient_of_zero_moves_nothing(build):
+def test_a_first_gradient_of_zero_moves_nothing():
     weight = torch.nn.Parameter(torch.ones(3))
     weight.grad = torch.zeros(3)
 
-    build([weight], lr=1.0).step()
+    AdaGrad([weight], lr=1.0).step()
 
     assert torch.equal(weight, torch.ones(3))
 

@@ -63,7 +63,7 @@ def compositions():
     pairs = list(itertools.product(Apply.family, [None, *Wrapper.family]))
     for n, algorithm in enumerate(Spec.family):
         for i, (apply, wrapper) in enumerate(pairs):
-            runs_by_default = (i - 5 * n) % 24 == 0
+            runs_by_default = (i - 5 * n) % 21 == 0
             marks = () if runs_by_default else (pytest.mark.slow,)
             yield pytest.param(Composition(algorithm, apply, wrapper), marks=marks, id=f"{algorithm}-{apply}-{wrapper}")
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from logclock.algorithms import (
     AdabeliefSpec,
     AdafactorSpec,
+    AdagradSpec,
     AdamMiniSpec,
     AdampSpec,
     AdamsSpec,
@@ -114,6 +115,7 @@ ORTHOGONAL = {
 
 # One spec of each registered name, with every field away from its default.
 CASES = {
+    "adagrad": AdagradSpec(**SHARED | {"decay_coupling": "independent"}, initial=0.25, eps=1e-6),
     "sgd": SgdSpec(
         momentum=InverseTime(scale=1.0, offset=1.0), nesterov=True, **SHARED | {"decay_coupling": "independent"}
     ),
@@ -164,7 +166,7 @@ CASES = {
         num_iterations=6,
         iteration_dtype="float32",
         row_blocks=(2, 1),
-        iteration_form="auto",
+        iteration_form="direct",
         coefficients=((2.0, -1.5, 0.5), (1.5, -0.5, 0.0)),
     ),
     "normuon": NormuonSpec(

@@ -1,7 +1,6 @@
 """Elementwise optimizers whose memory is constant: AdamW, what may stand around it, and its kin."""
 
 from logclock.algorithms import (
-    AdagradNormSpec,
     AdagradSpec,
     LapropSpec,
     LionSpec,
@@ -129,13 +128,6 @@ BASELINES = (
         setup=lambda lr, steps, kappa: AdagradSpec(lr=lr, **plain(steps)),
         peak_lr={"demo": guess(5e-2, "the first steps are Adam's, later ones shrink by themselves")},
         axes=(DECAY_AXIS, Axis(path="optimizer.initial", values=("1e-8", "1e-6", "1e-4"))),
-    ),
-    Variant(
-        name="adagrad-norm",
-        question="AdaGrad-Norm with AdamW's decay and cosine: is one rate for all weights enough, if it adapts?",
-        setup=lambda lr, steps, kappa: AdagradNormSpec(lr=lr, **plain(steps)),
-        peak_lr={"demo": guess(5.0, "the length of the first update, of all weights together")},
-        axes=(DECAY_AXIS, Axis(path="optimizer.initial", values=("0.1", "1.0", "10.0"))),
     ),
 )
 """Variants of this file, in the order of the list."""
