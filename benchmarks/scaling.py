@@ -49,9 +49,12 @@ def measure(name, shapes, repeats):
 
 def bandwidth(num_params, repeats=9):
     """Return the bytes a second that a copy reads and writes, of 28 bytes for each of so many parameters."""
-    source = torch.ones(28 // 8 * num_params)  # a copy moves each of its 4-byte elements twice
+    source = torch.ones(28 * num_params // 8)  # a copy moves each of its 4-byte elements twice
     target = torch.empty_like(source)
-    copy = lambda: target.copy_(source)  # noqa: E731
+
+    def copy():
+        target.copy_(source)
+
     copy()
     return 8 * source.numel() / statistics.median(seconds(copy) for _ in range(repeats))
 

@@ -49,7 +49,11 @@ class Passes:
         return cls(model, bits=config.quantization, in_precision=in_precision)
 
     def compile(self) -> None:
-        """Let torch.compile make the passes of training. Evaluations stay as they are: they have other shapes."""
+        """Let torch.compile make the passes of `objective`.
+
+        Evaluations stay as they are, because they have other shapes; so do the `logits` of a decoder, of which only a
+        sampled curvature makes use, once in many updates.
+        """
         make: Any = torch.compile
         if self._hidden is None:
             self._trained_logits = make(self._logits)

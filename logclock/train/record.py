@@ -37,6 +37,7 @@ DECIDING = {
     "controllers": "train/controllers.py",
     "noise": "train/noise.py",
     "evaluation": "train/evaluate.py",
+    "passes": "train/passes.py",
     "quantization": "train/quantization.py",
 }
 """The sources that decide a run's numbers, by the name under which a difference is told."""
