@@ -1,10 +1,11 @@
 """How does a tree of dataclasses become plain JSON data, and how is it read back without losing a typo?"""
 
 import dataclasses
+import functools
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from logclock.config.files import parse_json
@@ -78,6 +79,8 @@ def from_dict(annotation: Any, data: Any, *, path: str = "") -> Any:
         return tuple(from_dict(a, d, path=f"{path}[{i}]") for i, (a, d) in enumerate(zip(items, data, strict=True)))
     if origin is list:
         _expect(isinstance(data, list | tuple), "a list", data, path)
+        if _are_plain(arguments[0], data):
+            return list(data)
         return [from_dict(arguments[0], item, path=f"{path}[{i}]") for i, item in enumerate(data)]
     if origin is dict:
         _expect(isinstance(data, Mapping), "a mapping", data, path)
@@ -185,6 +188,15 @@ def _class_for(annotation: Any, data: Any) -> Any:
     return None
 
 
+def _are_plain(annotation: Any, items: Sequence[Any]) -> bool:
+    """Return whether a list may be taken as it is: `from_dict` item by item is slow for the losses of a run."""
+    allowed = set(typing.get_args(annotation) or (annotation,))
+    found = set(map(type, items))
+    if not found <= allowed & {float, str, bool, type(None)}:
+        return False
+    return all(map(math.isfinite, (item for item in items if type(item) is float)))
+
+
 def _from_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
     if data is None and type(None) in options:
         return None
@@ -258,6 +270,7 @@ def _build(cls: Any, data: Mapping[str, Any], path: str) -> Any:
     return cls(**{key: from_dict(hints[key], item, path=_join(path, key)) for key, item in data.items()})
 
 
+@functools.cache
 def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 

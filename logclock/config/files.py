@@ -20,8 +20,9 @@ MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF
 MARKS |= {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"%PDF": "a PDF"}
 
 BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
-OVERFLOWING = re.compile(r"[eE]\+?0*\d{3}|\d{300}")
-"""Numbers that may exceed the largest double, which Python's JSON reader turns into infinity."""
+OVERFLOWING = re.compile(r"(?:^|[\s:,\[])-?\d+(?:\.\d*)?[eE]\+?0*[1-9]\d\d|\d{200}")
+"""Numbers that may exceed the largest double, which Python's JSON reader turns into infinity: those with an exponent of
+three digits, or with 200 digits. Hashes, in quotation marks, look like the former."""
 
 
 def read_json(path: str | os.PathLike[str], *, advice: str) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from logclock.config.files import dump_json, parse_json
 from logclock.records.record import SCHEMA_VERSION, RunRecord
@@ -98,6 +99,18 @@ class Ledger:
             latest[record.run_id] = record
         return list(latest.values())
 
+    def record(self, config: Mapping[str, Any]) -> RunRecord | None:
+        """Return the latest record of the run of a configuration, None if there is none.
+
+        Lines of other runs are not read further than that: a study asks this for every run that it makes.
+        """
+        latest = None
+        for number, line, is_cut_off in self._lines():
+            if not is_cut_off and _config(line) in (config, None):
+                record = self._record(line, number)
+                latest = record if record.config == config else latest
+        return latest
+
 
 def _write_all(file: FileIO, content: bytes) -> None:
     while content:
@@ -116,6 +129,14 @@ def _ending_of_last_line(file: FileIO) -> bytes:
     if not last:
         return b""
     return b"\n" if _is_json(last) else TORN + b"\n"
+
+
+def _config(line: bytes) -> Any:
+    """Return the configuration in a line; None if it is no record, which its reader explains."""
+    try:
+        return json.loads(line)["config"]
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return None
 
 
 def _is_json(line: bytes) -> bool:

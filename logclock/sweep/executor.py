@@ -27,7 +27,7 @@ from logclock.train import checkpoint
 from logclock.train.config import RunConfig, run_id
 from logclock.train.loop import open_dataset, run_directory
 from logclock.train.progress import Display, read_progress
-from logclock.train.record import completed_record, ended, exit_code, new_record
+from logclock.train.record import completed, ended, exit_code, new_record
 from logclock.train.stop import stop_on_signal
 
 __all__ = ["Job", "default_num_jobs", "run_jobs"]
@@ -112,7 +112,7 @@ def run_jobs(
     records: dict[str, RunRecord] = {}
     waiting = []
     for job, record in zip(jobs, fresh, strict=True):
-        earlier = completed_record(known.values(), record)
+        earlier = completed(known.get(record.run_id), record)
         if earlier is None:
             waiting.append(job)
             records[record.run_id] = dataclasses.replace(record, reason="not started yet")
@@ -245,7 +245,7 @@ class _Pool:
                     self._display.message(f"{name}: another process makes run {begun.run_id}; waiting for it")
                 continue
             self.waiting.remove(job)
-            earlier = completed_record(self._ledger.records(), begun) if begun.run_id in self._elsewhere else None
+            earlier = completed(self._ledger.record(begun.config), begun) if begun.run_id in self._elsewhere else None
             if earlier is None:
                 self.running.append(_Running(job=job, directory=directory, worker=self._start(job)))
             else:
@@ -285,8 +285,7 @@ class _Pool:
 
 def _collect(run: _Running, begun: RunRecord, ending: Ending, *, ledger: Ledger, display: Display) -> RunRecord:
     """Return the record of a run whose process has ended, writing one if the process could not."""
-    written = [record for record in ledger.history() if record.run_id == begun.run_id]
-    record = written[-1] if written else begun
+    record = ledger.record(begun.config) or begun
     if record.status == "running" and ending.code != exit_code(record):
         record = ended(record, status="failed", reason=f"the worker process {ending.cause}")
         ledger.append(record)

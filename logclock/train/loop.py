@@ -33,7 +33,7 @@ from logclock.train.evaluate import ValidationSet
 from logclock.train.export import export_model, write_config
 from logclock.train.passes import Passes
 from logclock.train.progress import Display, QuietDisplay
-from logclock.train.record import completed_record, ended, new_record, other_lengths
+from logclock.train.record import completed, ended, new_record, other_lengths
 from logclock.train.series import latest, schedule_steps, schedules_of
 from logclock.train.state import RunState
 from logclock.train.stop import StopRequest, stop_on_signal
@@ -89,18 +89,18 @@ def train(
     dataset = open_dataset(config, root=data_root, verify=verify)
     record = new_record(config, dataset, label=label, tags=tags, command=command)
 
-    def completed() -> RunRecord | None:
-        earlier = completed_record(ledger.records(), record) if resume else None
+    def made_before() -> RunRecord | None:
+        earlier = completed(ledger.record(record.config), record) if resume else None
         if earlier is not None:
             display.message(f"{earlier.label}: run {earlier.run_id} has {earlier.status} before; nothing to do")
         return earlier
 
-    if earlier := completed():
+    if earlier := made_before():
         return earlier
-    if other := other_lengths(ledger.records(), record):
+    if ledger.record(record.config) is None and (other := other_lengths(ledger.records(), record)):
         display.message(other)
     with checkpoint.claim(directory), stop_on_signal(parent=parent, display=display) as stop, torch_settings(config):
-        if earlier := completed():  # by a process that held the claim until just now
+        if earlier := made_before():  # by a process that held the claim until just now
             return earlier
         if not resume:
             checkpoint.remove_checkpoints(directory / "checkpoints")

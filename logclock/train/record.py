@@ -23,7 +23,7 @@ from logclock.train.device import choose_device, choose_precision
 from logclock.train.series import RunLog
 from logclock.version import __version__
 
-__all__ = ["completed_record", "ended", "exit_code", "new_record", "optimizer_name", "other_lengths", "source_hashes"]
+__all__ = ["completed", "ended", "exit_code", "new_record", "optimizer_name", "other_lengths", "source_hashes"]
 
 DECIDING = {
     "schedules": "schedules/*.py",
@@ -79,40 +79,37 @@ def new_record(
     )
 
 
-def completed_record(records: Iterable[RunRecord], fresh: RunRecord) -> RunRecord | None:
-    """Return the record of this run if it has ended for good and would come out the same today.
+def completed(earlier: RunRecord | None, fresh: RunRecord) -> RunRecord | None:
+    """Return the earlier record of a run if the run has ended for good and would come out the same today.
 
     A run has ended for good when it finished or diverged. It would come out differently with another version of its
     rule or with other data under the same name; then it has to be made again.
 
     Args:
-        records: The latest of each run, as `Ledger.records()` returns them.
+        earlier: The latest record of the run, None if there is none.
         fresh: The record of the run as it would start now.
     """
-    for record in records:
-        if record.run_id == fresh.run_id:
-            has_ended = record.status in ("finished", "diverged")
-            same_rule = record.provenance.get("rule_hash") == fresh.provenance["rule_hash"]
-            same_data = record.data.get("fingerprint") == fresh.data["fingerprint"]
-            return record if has_ended and same_rule and same_data else None
-    return None
+    if earlier is None:
+        return None
+    has_ended = earlier.status in ("finished", "diverged")
+    same_rule = earlier.provenance.get("rule_hash") == fresh.provenance["rule_hash"]
+    same_data = earlier.data.get("fingerprint") == fresh.data["fingerprint"]
+    return earlier if has_ended and same_rule and same_data else None
 
 
 def other_lengths(records: Iterable[RunRecord], fresh: RunRecord) -> str | None:
-    """Return what to say if a study has the fresh run with another number of steps, and not with this one.
+    """Return what to say if a study that lacks the fresh run has it with another number of steps.
 
     Whoever lengthens a run may expect it to be continued. It is another one: its schedules are made for its own length
     from the first step on.
 
     Args:
-        records: The latest of each run.
+        records: The latest of each run; the fresh one is not among them.
         fresh: The record of the run as it would start now.
     """
     steps = fresh.config["total_steps"]
     others = {}
     for record in records:
-        if record.run_id == fresh.run_id:
-            return None
         same = all(record.config.get(key) == fresh.config[key] for key in ("model", "data", "seed"))
         if same and (record.label, record.tags) == (fresh.label, fresh.tags):
             others[record.run_id] = record.config.get("total_steps")

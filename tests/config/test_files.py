@@ -42,6 +42,8 @@ def test_any_bytes_are_data_or_a_value_error(content):
     [
         (b'{"a": [1, NaN]}', r"a\[1\] is nan"),
         (b'{"a": {"b": 1e999}}', r"a\.b is inf"),
+        (b'{"a": [-1.5E+0400]}', r"a\[0\] is -inf"),
+        (b'{"a": ' + b"1" * 290 + b"e99}", "a is inf"),
         (b'{"a": -1' + b"0" * 400 + b".0}", "a is -inf"),
         (b'{"a": 1, "b": 2, "a": 3}', "the key 'a' stands twice"),
         (b"[" * 65 + b"]" * 65, "nested more than 64 deep"),

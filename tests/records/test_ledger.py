@@ -52,6 +52,15 @@ def test_the_file_has_one_json_object_a_line(ledger, record):
     assert [json.loads(line)["seed"] for line in text.splitlines()] == [0, 1]
 
 
+def test_the_latest_record_of_one_run_is_found_among_others(ledger, record):
+    for other in (record(0, status="running"), record(0), record(1, status="running")):
+        ledger.append(other)
+
+    assert ledger.record(record(0).config) == record(0)
+    assert ledger.record(record(1).config) == record(1, status="running")
+    assert ledger.record(record(2).config) is None
+
+
 def test_a_later_record_of_a_run_supersedes_an_earlier_one_in_its_place(ledger, record):
     ledger.append(record(0, status="running"))
     ledger.append(record(1))

@@ -5,7 +5,7 @@ import pytest
 from logclock.config import from_dict
 from logclock.records import Ledger, RunRecord
 from logclock.train import RunConfig, exit_code, open_dataset, run_id
-from logclock.train.record import completed_record, ended, new_record
+from logclock.train.record import completed, ended, new_record
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def test_a_record_survives_the_ledger(fresh, tmp_path):
 )
 def test_finished_and_diverged_runs_are_not_made_again(fresh, tmp_path, status, is_complete):
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    assert completed_record(ledger.records(), fresh) is None
+    assert completed(ledger.record(fresh.config), fresh) is None
 
     ledger.append(dataclasses.replace(fresh, status=status))
 
-    assert (completed_record(ledger.records(), fresh) is not None) == is_complete
+    assert (completed(ledger.record(fresh.config), fresh) is not None) == is_complete
 
 
 @pytest.mark.parametrize("part", ["provenance", "data"])
@@ -59,7 +59,7 @@ def test_another_rule_or_other_data_make_it_another_run(fresh, tmp_path, part):
 
     ledger.append(old)
 
-    assert completed_record(ledger.records(), fresh) is None
+    assert completed(ledger.record(fresh.config), fresh) is None
 
 
 def test_exit_codes(fresh: RunRecord):
