@@ -6,13 +6,13 @@ the same for every arm of an experiment. Results and conclusions are in experime
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 from logclock.algorithms import AdamwSpec, AdanaSpec, DanaMk4Spec
 from logclock.config.registry import suggestion
-from logclock.models import EnokiConfig
-from logclock.recipes.demo import BATCH_SIZE, HEAD_DIM, SEQUENCE_LENGTH, cpu_run
+from logclock.recipes import tuning
+from logclock.recipes.ablation import Ablation, Build, Setup, alone, arms_on, micro_model
 from logclock.recipes.protocol import DELTA, KAPPA, early_decay, log_time_decay_of, matched_decay_of, plain_decay
 from logclock.recipes.variants import get_variant
 from logclock.rules import Spec
@@ -25,46 +25,8 @@ from logclock.schedules import (
     Schedule,
     log_time_ema,
 )
-from logclock.train.config import EvaluationConfig, Optimizers, RunConfig
 
-__all__ = ["ABLATIONS", "Ablation", "Arm", "get_ablation"]
-
-Arm = Callable[[int, int | None], RunConfig]
-"""Returns the run of (seed, total_steps) at the arm's centre learning rate; None for the experiment's own length."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What an arm sets: its optimizers, and its learning-rate schedule if that is not the ADANA paper's."""
-
-    optimizer: Spec | Optimizers
-    lr_schedule: Schedule | AdaptiveWarmupPlan | None = None
-
-
-Build = Callable[[int], Setup]
-"""Returns the setup of a run of T updates."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ablation:
-    """An experiment.
-
-    Args:
-        question: What it answers.
-        baseline: The arm that the others are compared with.
-        arms: By label, in the order of the table.
-        multipliers: Factors on the centre learning rate, the same for every arm.
-        extensions: How often the grid of an arm may grow while its best factor is at the edge; every arm then gets one
-            more run, the others between their best factor and its better neighbour.
-        seeds: The first one sweeps the learning rate; all of them run at the best.
-    """
-
-    question: str
-    baseline: str
-    arms: Mapping[str, Arm]
-    multipliers: tuple[float, ...] = (0.5, 1.0, 2.0)
-    extensions: int = 1
-    seeds: tuple[int, ...] = (0, 1, 2)
+__all__ = ["ABLATIONS", "get_ablation"]
 
 
 def get_ablation(name: str) -> Ablation:
@@ -78,31 +40,6 @@ def get_ablation(name: str) -> Ablation:
     return ABLATIONS[name]()
 
 
-def _arm(build: Build, *, heads: int, tokens_per_param: float, num_layers: int = 2) -> Arm:
-    """Return an arm on a micro Enoki of width 16 heads with 512 tokens of vocabulary."""
-    model = EnokiConfig(heads=heads, head_dim=HEAD_DIM, num_layers=num_layers, vocab_size=512)
-    length = model.size().steps_for(tokens_per_step=BATCH_SIZE * SEQUENCE_LENGTH, ratio=tokens_per_param)
-
-    def run(seed: int, total_steps: int | None = None) -> RunConfig:
-        steps = length if total_steps is None else total_steps
-        setup = build(steps)
-        config = cpu_run(setup.optimizer, model=model, total_steps=steps, seed=seed)
-        # a measurement costs as much as 60 updates of the smallest of these models
-        evaluation = EvaluationConfig(interval=max(steps // 5, 1), batches=32, batch_size=32)
-        return dataclasses.replace(config, evaluation=evaluation, lr_schedule=setup.lr_schedule or config.lr_schedule)
-
-    return run
-
-
-def _arms(builds: Mapping[str, Build], **size: Any) -> dict[str, Arm]:
-    return {name: _arm(build, **size) for name, build in builds.items()}
-
-
-def _alone(build: Callable[[int], Spec]) -> Build:
-    """Return the setup of an optimizer that updates every parameter, under the ADANA paper's schedule."""
-    return lambda steps: Setup(optimizer=build(steps))
-
-
 def stability() -> Ablation:
     """How much damping does log-time momentum need, and does a bound on its signal-to-noise ratio replace it?
 
@@ -113,13 +50,13 @@ def stability() -> Ablation:
     for clip_snr in (None, 0.5):
         for kappa in (0.0, 0.25, 0.5, 0.7, 0.85, 1.0):
             name = f"kappa {kappa:g}" + ("" if clip_snr is None else f" clip {clip_snr:g}")
-            builds[name] = _alone(_damped(kappa, clip_snr))
+            builds[name] = alone(_damped(kappa, clip_snr))
     for kappa in (0.85, 0.5):
-        builds[f"kappa {kappa:g} constant ema2"] = _alone(_with_adam_ema2(kappa))
+        builds[f"kappa {kappa:g} constant ema2"] = alone(_with_adam_ema2(kappa))
     return Ablation(
         question="How much damping does log-time momentum need?",
         baseline="kappa 0.85",
-        arms=_arms(builds, heads=2, tokens_per_param=40),
+        arms=arms_on(micro_model(heads=2), builds, tokens_per_param=40),
         multipliers=(1 / 64, 1 / 16, 1 / 4, 1.0, 2.0),
     )
 
@@ -182,7 +119,7 @@ def _with_decay(optimizer: str, decay: str) -> Build:
         decayed: Spec = dataclasses.replace(spec, weight_decay=_decay(decay, steps))
         return decayed
 
-    return _alone(build)
+    return alone(build)
 
 
 def weight_decay() -> Ablation:
@@ -199,7 +136,7 @@ def weight_decay() -> Ablation:
     return Ablation(
         question="How much of log-time weight decay's gain is its shape, and how much its strength?",
         baseline="adamw constant",
-        arms=_arms(builds, heads=4, tokens_per_param=20),
+        arms=arms_on(micro_model(heads=4), builds, tokens_per_param=20),
     )
 
 
@@ -213,18 +150,18 @@ def components() -> Ablation:
     moments = AdamwSpec(lr=rate, bias_correction=False, decay_coupling="independent")
 
     def momentum_only(ema2: Schedule) -> Build:
-        return _alone(
+        return alone(
             lambda steps: dataclasses.replace(moments, ema1=log_time, ema2=ema2, weight_decay=_decay("constant", steps))
         )
 
     def adana_with(**changes: Any) -> Build:
-        return _alone(lambda steps: dataclasses.replace(_adana(steps, "components"), **changes))
+        return alone(lambda steps: dataclasses.replace(_adana(steps, "components"), **changes))
 
     builds: dict[str, Build] = {
         "adamw": _with_decay("adamw", "constant"),
         "log-time ema1": momentum_only(_ADAM_EMA2),
         "log-time ema1 and ema2": momentum_only(log_time),
-        "+ gradient": _alone(
+        "+ gradient": alone(
             lambda steps: dataclasses.replace(
                 _adana(steps, "components"), gain=1.0, weight_decay=_decay("constant", steps)
             )
@@ -232,7 +169,7 @@ def components() -> Ablation:
         "+ gain": _with_decay("adana", "constant"),
         "adana": _with_decay("adana", "log-time"),
         "adana +1": adana_with(gain_offset=1.0),
-        "adana frozen gain": _alone(
+        "adana frozen gain": alone(
             lambda steps: dataclasses.replace(
                 _adana(steps, "components"), gain=Constant(value=PowerGrowth(kappa=KAPPA)(steps))
             )
@@ -242,7 +179,7 @@ def components() -> Ablation:
     return Ablation(
         question="Which part of ADANA does what?",
         baseline="adamw",
-        arms=_arms(builds, heads=4, tokens_per_param=20),
+        arms=arms_on(micro_model(heads=4), builds, tokens_per_param=20),
     )
 
 
@@ -263,7 +200,11 @@ def horizon(tokens_per_param: float) -> Ablation:
     return Ablation(
         question=f"Who wins at {tokens_per_param:g} tokens per parameter?",
         baseline="adamw",
-        arms=_arms({name: arm(name) for name in HORIZON}, heads=2, num_layers=1, tokens_per_param=tokens_per_param),
+        arms=arms_on(
+            micro_model(heads=2, num_layers=1),
+            {name: arm(name) for name in HORIZON},
+            tokens_per_param=tokens_per_param,
+        ),
         multipliers=(0.25, 0.5, 1.0),
     )
 
@@ -314,7 +255,7 @@ def warmup(optimizer: str) -> Ablation:
     return Ablation(
         question=f"Does the adaptive warm-up beat the best manual one for {optimizer}?",
         baseline="linear 3%",
-        arms=_arms(builds, heads=2, num_layers=1, tokens_per_param=40),
+        arms=arms_on(micro_model(heads=2, num_layers=1), builds, tokens_per_param=40),
     )
 
 
@@ -322,6 +263,9 @@ ABLATIONS: dict[str, Callable[[], Ablation]] = {
     "stability": stability,
     "weight-decay": weight_decay,
     "components": components,
+    "tuning": tuning.tuning,
+    "decay-shape": tuning.decay_shape,
+    **{f"memory-{ratio}": functools.partial(tuning.memory, ratio) for ratio in (5, 20, 80, 160)},
     **{f"horizon-{ratio}": functools.partial(horizon, ratio) for ratio in (5, 20, 80, 160)},
     **{f"warmup-{optimizer}": functools.partial(warmup, optimizer) for optimizer in UNTUNED_BETA2},
 }

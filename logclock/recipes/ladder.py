@@ -5,7 +5,7 @@ from logclock.recipes.demo import BATCH_SIZE, SEQUENCE_LENGTH, cpu_peak_lr, cpu_
 from logclock.recipes.variants import get_variant
 from logclock.train.config import RunConfig
 
-__all__ = ["OPTIMIZERS", "SIZES", "ladder"]
+__all__ = ["OPTIMIZERS", "SIZES", "ladder", "ladder_model"]
 
 SIZES = (2, 3, 4, 5, 6)
 """Numbers of heads: 7 k to 249 k non-embedding parameters, 2.6 decades of compute by 6 P."""
@@ -22,6 +22,11 @@ VOCAB_SIZE = 512
 TOKENS_PER_PARAM = 20.0
 
 
+def ladder_model(heads: int) -> EnokiConfig:
+    """Return the model of a size: heads of 12, the paper's depth floor(3 heads / 4), and 512 words."""
+    return EnokiConfig(heads=heads, head_dim=HEAD_DIM, vocab_size=VOCAB_SIZE)
+
+
 def ladder(optimizer: str, *, heads: int = 4, seed: int = 0, total_steps: int | None = None) -> RunConfig:
     """An Enoki of the micro ladder: the demo with heads of 12, the paper's depth floor(3 heads / 4), and 512 words.
 
@@ -34,7 +39,7 @@ def ladder(optimizer: str, *, heads: int = 4, seed: int = 0, total_steps: int | 
         total_steps: Updates; None for 20 tokens per total parameter, in batches of 8 x 64.
     """
     variant = get_variant(optimizer)
-    model = EnokiConfig(heads=heads, head_dim=HEAD_DIM, vocab_size=VOCAB_SIZE)
+    model = ladder_model(heads)
     if total_steps is None:
         total_steps = model.size().steps_for(tokens_per_step=BATCH_SIZE * SEQUENCE_LENGTH, ratio=TOKENS_PER_PARAM)
     optimizers = variant.build(total_steps, lr=cpu_peak_lr(variant, model=model))

@@ -4,7 +4,7 @@ import pytest
 
 from logclock.cli import ablate, main
 from logclock.cli.ablate import report_ablations
-from logclock.recipes.ablations import Ablation
+from logclock.recipes.ablation import Ablation
 from logclock.records import Ledger
 from logclock.train.progress import QuietDisplay
 
