@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
 
 import torch
 
@@ -43,8 +42,8 @@ def measure_step_costs(
     """
     for label, config in configs.items():
         with torch_settings(config):
-            ours, theirs = _ready(config), _ready(reference)
-            pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(num_pairs)]
+            ours, theirs = _Steps(config), _Steps(reference)
+            pairs = [(ours.seconds(), theirs.seconds()) for _ in range(num_pairs)]
         device = choose_device(config.execution.device)
         done(
             StepCost(
@@ -68,37 +67,44 @@ def rule_hash_of(config: RunConfig) -> str:
     return "+".join(spec.rule.source_hash for spec in config.optimizers.specs)
 
 
-class Stepping(Protocol):
-    """What is timed and weighed of an optimizer."""
+class _Steps:
+    """Updates of an optimizer on a model of its own, which has made the first ones.
 
-    def step(self) -> Any:
-        """Make an update."""
+    A gradient of sampled labels, where one is due, is the random gradient again: its backward pass is no part of the
+    step, taking it in is.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        device = choose_device(config.execution.device)
+        model = config.model.build(seed=config.seed).to(device)
+        generator = torch.Generator().manual_seed(config.seed)
+        for param in model.parameters():
+            param.grad = 1e-2 * torch.randn(param.shape, generator=generator).to(device)
+        self._params = [(param, param.grad) for param in model.parameters()]
+        self._num_labels = config.data.batch_size * config.data.sequence_length
+        self._optimizer = build_optimizer(config, model)
+        for _ in range(WARMUP):
+            self._step()
+
+    def _step(self) -> None:
+        if self._optimizer.is_due("curvature"):
+            with self._optimizer.curvature(samples=self._num_labels):
+                for param, grad in self._params:
+                    param.grad = grad
+        self._optimizer.step()
+
+    def seconds(self) -> float:
+        """Return the mean time of a step over a block, with the accelerator waited for."""
+        _wait()
+        began = time.perf_counter()
+        for _ in range(BLOCK):
+            self._step()
+        _wait()
+        return (time.perf_counter() - began) / BLOCK
 
     def state_bytes(self) -> int:
         """Return the size of the state."""
-
-
-def _ready(config: RunConfig) -> Stepping:
-    """Return an optimizer on a model of its own that has made its first steps."""
-    device = choose_device(config.execution.device)
-    model = config.model.build(seed=config.seed).to(device)
-    generator = torch.Generator().manual_seed(config.seed)
-    for param in model.parameters():
-        param.grad = 1e-2 * torch.randn(param.shape, generator=generator).to(device)
-    optimizer = build_optimizer(config, model)
-    for _ in range(WARMUP):
-        optimizer.step()
-    return optimizer
-
-
-def _seconds(optimizer: Stepping) -> float:
-    """Return the mean time of a step over a block, with the accelerator waited for."""
-    _wait()
-    began = time.perf_counter()
-    for _ in range(BLOCK):
-        optimizer.step()
-    _wait()
-    return (time.perf_counter() - began) / BLOCK
+        return self._optimizer.state_bytes()
 
 
 def _wait() -> None:

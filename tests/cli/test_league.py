@@ -148,14 +148,14 @@ def test_step_costs_are_ratios_to_the_reference_in_pairs(tiny_run):
     found = []
 
     measure_step_costs(
-        {"adamw": tiny_run(optimizer="adamw"), "soap": tiny_run(optimizer="soap")},
+        {name: tiny_run(optimizer=name) for name in ("adamw", "soap", "sophia-g")},
         reference=tiny_run(optimizer="adamw"),
         baseline="adamw",
         num_pairs=1,
         done=found.append,
     )
 
-    adamw, soap = found
+    adamw, soap, _sophia = found
     assert adamw.step_ratio == pytest.approx(adamw.step_seconds / adamw.baseline_seconds)
     assert soap.step_ratio == pytest.approx(soap.step_seconds / soap.baseline_seconds)
     # two moments in float32, and a step counter of 4 bytes for each of few tensors
