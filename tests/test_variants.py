@@ -54,6 +54,12 @@ COMMITTED = [
     ("2026-11-24-ablations/warmup-normsgd", 107, 2),
     ("2026-11-24-ablations/weight-decay", 44, 0),
     ("2026-11-24-ladder", 186, 0),
+    ("2026-11-28-league", 546, 0),
+    ("2026-11-28-league/scouting", 390, 0),
+    ("2026-11-28-league/rungs/x0.25", 5, 0),
+    ("2026-11-28-league/rungs/x0.5", 5, 0),
+    ("2026-11-28-league/rungs/x2", 6, 0),
+    ("2026-11-28-league/rungs/x4", 6, 0),
 ]
 
 

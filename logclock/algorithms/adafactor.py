@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import torch
+
 from logclock.rules.ops import maximum, minimum, rms
 from logclock.rules.slots import Ema, Fraction, NonNegative, PeakLr, Positive
 from logclock.rules.spec import Spec, algorithm
@@ -19,10 +21,11 @@ def factored(grad, row_avg_sq, col_avg_sq, exp_avg_sq, *, ema2, eps):
         row_avg_sq = row_avg_sq + ema2 * (squares.mean(-1) - row_avg_sq)
         col_avg_sq = col_avg_sq + ema2 * (squares.mean(-2) - col_avg_sq)
         shares = row_avg_sq / row_avg_sq.mean(-1, keepdim=True).clamp_min(eps)
-        estimate = shares[:, :, None] * col_avg_sq[:, None, :]
+        root = torch.mul(shares.sqrt()[:, :, None], col_avg_sq.sqrt()[:, None, :], out=squares)
     else:
-        estimate = exp_avg_sq = exp_avg_sq + ema2 * (squares - exp_avg_sq)
-    return grad / estimate.sqrt().clamp_min(eps), row_avg_sq, col_avg_sq, exp_avg_sq
+        exp_avg_sq = exp_avg_sq + ema2 * (squares - exp_avg_sq)
+        root = exp_avg_sq.sqrt()
+    return torch.div(grad, root.clamp_min_(eps), out=root), row_avg_sq, col_avg_sq, exp_avg_sq
 
 
 @elementwise

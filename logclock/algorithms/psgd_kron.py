@@ -8,7 +8,13 @@ import torch
 
 from logclock.config.bounds import In
 from logclock.rules.averages import total_weight
-from logclock.rules.linalg import spectral_norm_estimate
+from logclock.rules.linalg import (
+    spectral_norm_estimate,
+    symmetric_product,
+    transposed_upper_times,
+    upper_product,
+    upper_times,
+)
 from logclock.rules.random import Draws
 from logclock.rules.slots import Count, Fraction, NonNegative, PeakLr, Positive
 from logclock.rules.spec import Spec, algorithm
@@ -43,15 +49,20 @@ def psgd_kron(
     if fits:
         noise = draws.normal("probe", int(t), grad.shape[-2:], like=grad)
         row_factor, col_factor = _fitted(momentum, noise, row_factor, col_factor, fit_rate)
-    update = _times(row_factor.mT, _times(row_factor, momentum))
-    update = _times(col_factor.mT, _times(col_factor, update.mT)).mT
+    update = _twice(row_factor, momentum)
+    update = _twice(col_factor, update.mT).mT
     rms = (update * update).mean((-2, -1), keepdim=True).sqrt()
     return update * torch.where(rms > clip_rms, clip_rms / rms, 1.0), exp_avg, row_factor, col_factor
 
 
 def _times(factor, matrices):
     """Return Q M; an empty Q stands for the identity."""
-    return factor @ matrices if factor.numel() else matrices
+    return upper_times(factor, matrices) if factor.numel() else matrices
+
+
+def _twice(factor, matrices):
+    """Return Q^T Q M."""
+    return transposed_upper_times(factor, upper_times(factor, matrices)) if factor.numel() else matrices
 
 
 def _solved(factor, matrices):
@@ -77,9 +88,9 @@ def _stepped(factor, whitened, inverse, fit_rate):
     """Return Q - rate / norm(A A^T + B B^T) triu(A A^T - B B^T) Q."""
     if not factor.numel():
         return factor
-    ours, wanted = whitened @ whitened.mT, inverse @ inverse.mT
+    ours, wanted = symmetric_product(whitened, whitened.mT), symmetric_product(inverse, inverse.mT)
     rate = fit_rate / spectral_norm_estimate(ours + wanted)
-    return factor - rate * torch.triu(ours - wanted) @ factor
+    return factor - rate * upper_product(torch.triu(ours - wanted), factor)
 
 
 @algorithm("psgd-kron", class_name="PSGDKron", paper="arXiv:1512.04202")

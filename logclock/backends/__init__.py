@@ -56,17 +56,19 @@ def _checked_name(name: str, device: torch.device, rule: Rule) -> str:
 def name_for(name: str, device: torch.device, rule: Rule) -> str:
     """Return the backend that a name stands for: `auto` is the fastest one that can run.
 
-    For an elementwise rule on a CPU that is `fused`, or `loop` where nothing can be compiled, which is said once; for
-    anything else it is `foreach`.
+    On a CPU that is `fused`, which leaves stages on matrices to torch. Where nothing can be compiled, it is `loop` for
+    an elementwise rule, which is said once, and `foreach` for others; on other devices it is `foreach`.
     """
     name = current_name(name)
     if name != "auto":
         return name
-    if device.type != "cpu" or not rule.is_elementwise:
+    if device.type != "cpu":
         return "foreach"
     reason = fused.unavailable_reason(device)
     if reason is None:
         return "fused"
+    if not rule.is_elementwise:
+        return "foreach"
     _say_once(reason)
     return "loop"
 

@@ -68,7 +68,7 @@ class ScheduledOptimizer(Optimizer):
         lr: Current learning rate: a number, or a 0-d tensor that schedulers fill in place. The spec's default if None.
         peak_lr: Peak learning rate, by which independent weight decay is scaled; `lr` if None. Give it when the
             optimizer is built with a learning rate other than the peak.
-        backend: `auto` (the fastest: `fused` on a CPU, or `loop` without a C++ compiler; `foreach` for matrices and
+        backend: `auto` (the fastest: `fused` on a CPU; without a C++ compiler `loop`, or `foreach` for matrices; `foreach`
             elsewhere), `loop`, `foreach`, or `fused`, which builds each program once, with the machine's compiler or,
             for CUDA, with Triton, and rounds otherwise than the others. It belongs to the process and not to the run:
             a checkpoint does not change it.

@@ -33,6 +33,10 @@ __all__ = [
     "rotate",
     "spectral_norm_estimate",
     "started",
+    "symmetric_product",
+    "transposed_upper_times",
+    "upper_product",
+    "upper_times",
 ]
 
 Triple = tuple[float, float, float]
@@ -129,8 +133,8 @@ def newton_schulz(
         x = _through_gram_matrices(x, triples)
     elif chooses and _is_halved(x):
         for a, b, c in triples:
-            gram = _symmetric_product(x, x.mT)
-            x = torch.baddbmm(x, _symmetric_product(gram, gram).mul_(c).add_(gram, alpha=b), x, beta=a)
+            gram = symmetric_product(x, x.mT)
+            x = torch.baddbmm(x, symmetric_product(gram, gram).mul_(c).add_(gram, alpha=b), x, beta=a)
     else:
         for a, b, c in triples:
             gram = torch.bmm(x, x.mT)
@@ -156,18 +160,18 @@ _RESTART = 2
 
 def _through_gram_matrices(x: torch.Tensor, triples: Sequence[Triple]) -> torch.Tensor:
     """Return the Newton-Schulz iterate in the Gram form of `newton_schulz`."""
-    gram, factor = _symmetric_product(x, x.mT), None
+    gram, factor = symmetric_product(x, x.mT), None
     for k, (a, b, c) in enumerate(triples, start=1):
-        polynomial = _symmetric_product(gram, gram).mul_(c).add_(gram, alpha=b)
+        polynomial = symmetric_product(gram, gram).mul_(c).add_(gram, alpha=b)
         polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
-        factor = polynomial if factor is None else _symmetric_product(polynomial, factor)
+        factor = polynomial if factor is None else symmetric_product(polynomial, factor)
         if k == len(triples):
             break
         if k == _RESTART:
             x, factor = torch.bmm(factor, x), None
-            gram = _symmetric_product(x, x.mT)
+            gram = symmetric_product(x, x.mT)
         else:
-            gram = _symmetric_product(_symmetric_product(polynomial, gram), polynomial)
+            gram = symmetric_product(symmetric_product(polynomial, gram), polynomial)
     return x if factor is None else torch.bmm(factor, x)
 
 
@@ -176,16 +180,49 @@ def _is_halved(one: torch.Tensor) -> bool:
     return one.shape[-2] >= HALVED_FROM and one.device.type == "cpu"
 
 
-def _symmetric_product(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+def symmetric_product(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Return a product that is known to be symmetric, of whose blocks beside the diagonal only one is multiplied."""
     if not _is_halved(one):
         return torch.bmm(one, other)
     size, half = one.shape[-2], one.shape[-2] // 2
     result = one.new_empty(len(one), size, size)
-    result[:, :half, :half] = _symmetric_product(one[:, :half], other[..., :half])
-    result[:, half:, half:] = _symmetric_product(one[:, half:], other[..., half:])
+    result[:, :half, :half] = symmetric_product(one[:, :half], other[..., :half])
+    result[:, half:, half:] = symmetric_product(one[:, half:], other[..., half:])
     corner = torch.bmm(one[:, :half], other[..., half:])
     result[:, :half, half:], result[:, half:, :half] = corner, corner.mT
+    return result
+
+
+def upper_times(upper: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """Return U M of upper triangular U, `(n, side, side)`, without most of the products with zeros."""
+    if not _is_halved(upper):
+        return upper @ matrices
+    half = upper.shape[-1] // 2
+    top = upper_times(upper[:, :half, :half], matrices[:, :half])
+    top = torch.baddbmm(top, upper[:, :half, half:], matrices[:, half:])
+    return torch.cat([top, upper_times(upper[:, half:, half:], matrices[:, half:])], dim=-2)
+
+
+def transposed_upper_times(upper: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """Return U^T M of upper triangular U, `(n, side, side)`, without most of the products with zeros."""
+    if not _is_halved(upper):
+        return upper.mT @ matrices
+    half = upper.shape[-1] // 2
+    bottom = transposed_upper_times(upper[:, half:, half:], matrices[:, half:])
+    bottom = torch.baddbmm(bottom, upper[:, :half, half:].mT, matrices[:, :half])
+    return torch.cat([transposed_upper_times(upper[:, :half, :half], matrices[:, :half]), bottom], dim=-2)
+
+
+def upper_product(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return the product of two upper triangular matrices, `(n, side, side)`, by blocks that are not all zeros."""
+    if not _is_halved(one):
+        return one @ other
+    half = one.shape[-1] // 2
+    result = torch.zeros_like(one)
+    result[:, :half, :half] = upper_product(one[:, :half, :half], other[:, :half, :half])
+    result[:, half:, half:] = upper_product(one[:, half:, half:], other[:, half:, half:])
+    corner = upper_times(one[:, :half, :half], other[:, :half, half:])
+    result[:, :half, half:] = torch.baddbmm(corner, one[:, :half, half:], other[:, half:, half:])
     return result
 
 
@@ -276,7 +313,7 @@ def rotate(matrices: torch.Tensor, row_basis: torch.Tensor, col_basis: torch.Ten
 
 def averaged_gram(gram: torch.Tensor, matrices: torch.Tensor, ema: float) -> torch.Tensor:
     """Return the average of M M^T after a new M; one that is empty stays so."""
-    return gram + ema * (matrices @ matrices.mT - gram) if gram.numel() else gram
+    return gram + ema * (symmetric_product(matrices, matrices.mT) - gram) if gram.numel() else gram
 
 
 def adam_in_basis(

@@ -18,19 +18,26 @@ def project(param, grad, update, *, cosine_bound, decay_ratio, eps, absorbed_dec
 
     It is a matrix stage because it needs a number for each row, which the vocabulary's reductions do not give.
     """
-    share: torch.Tensor | float = 1.0
-    if param.dim() > 2 and param.numel():  # a stack: its first side counts tensors
-        rows, slopes, steps = (x.flatten(2) for x in (param, grad, update))
-        found, is_invariant = steps, torch.zeros_like(rows[:, :1, :1], dtype=torch.bool)
-        for sides in ((1, 2), (2,)):  # where both hold, the rows have the last word
-            length = torch.linalg.vector_norm(rows, dim=sides, keepdim=True) + eps
-            along = (slopes * rows).sum(sides, keepdim=True).abs() / length
-            cosine = along / (torch.linalg.vector_norm(slopes, dim=sides, keepdim=True) + eps)
-            num_elements = math.prod(rows.shape[side] for side in sides)
-            is_orthogonal = cosine.amax(1, keepdim=True) < cosine_bound / math.sqrt(num_elements)
-            unit = rows / length
-            found = torch.where(is_orthogonal, steps - unit * (unit * steps).sum(sides, keepdim=True), found)
-            is_invariant = is_invariant | is_orthogonal
-        update = found.reshape(update.shape)
-        share = 1 + (decay_ratio - 1) * is_invariant.to(param.dtype).reshape(-1, *(1,) * (param.dim() - 1))
-    return update + share * absorbed_decay * (param - rate_before_decay * update)
+    if param.dim() < 3 or not param.numel():  # a stack: its first side counts tensors
+        return update + absorbed_decay * (param - rate_before_decay * update)
+    rows, slopes, steps = (x.flatten(2) for x in (param, grad, update))
+    row_squares = torch.linalg.vector_norm(rows, dim=2, keepdim=True).square()
+    slope_squares = torch.linalg.vector_norm(slopes, dim=2, keepdim=True).square()
+    products = slopes * rows
+    slope_dots = products.sum(2, keepdim=True)
+    step_dots = torch.mul(steps, rows, out=products).sum(2, keepdim=True)
+    share = torch.zeros_like(row_squares)  # of the weights, what is taken from the update
+    is_invariant = torch.zeros_like(row_squares[:, :1], dtype=torch.bool)
+    for sides in ((1, 2), (2,)):  # where both hold, the rows have the last word
+        squares, slope, dots, along = (
+            x.sum(sides, keepdim=True) for x in (row_squares, slope_squares, slope_dots, step_dots)
+        )
+        length = squares.sqrt() + eps
+        cosine = dots.abs() / (length * (slope.sqrt() + eps))
+        num_elements = math.prod(rows.shape[side] for side in sides)
+        is_orthogonal = cosine.amax(1, keepdim=True) < cosine_bound / math.sqrt(num_elements)
+        share = torch.where(is_orthogonal, along / length.square(), share)
+        is_invariant = is_invariant | is_orthogonal
+    decay = absorbed_decay * (1 + (decay_ratio - 1) * is_invariant.to(param.dtype))
+    kept = 1 - decay * rate_before_decay
+    return torch.addcmul(kept * steps, decay - kept * share, rows).reshape(update.shape)

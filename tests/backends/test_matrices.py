@@ -79,7 +79,7 @@ def test_tensors_of_one_shape_share_a_call(monkeypatch):
     assert sizes == [(3, 3, 4), (1, 2, 5)]
 
     sizes.clear()
-    monkeypatch.setattr(matrices, "STACK_BYTES", 2 * 12 * 4)
+    monkeypatch.setattr(matrices, "STACK_BYTES", {"cpu": 2 * 12 * 4})
     foreach.run(rule, params, grads, [], {"lr": 0.1})
     assert sizes == [(2, 3, 4), (1, 3, 4), (1, 2, 5)]
 
