@@ -3,6 +3,8 @@
     python benchmarks/peers.py [--threads 2] [--repeats 15] [--only muon ...]
                                [--json benchmarks/results/peers/MACHINE.json]
 
+`--only` measures some again and leaves the other rows of the file as they are.
+
 Elementwise optimizers on the 26 tensors of step_time.py, those of matrices on 24 hidden matrices of a transformer of
 width 512. Ours with the backend that `auto` takes; peers in their fastest form that runs on a CPU without a compiler
 (`foreach` where they have it). Every measurement is a pair, ours and the peer right after it; the figure is the median
@@ -15,6 +17,7 @@ import datetime
 import importlib
 import importlib.metadata
 import json
+import statistics
 from pathlib import Path
 
 import torch
@@ -49,6 +52,8 @@ KOZISTR = {
 }
 """Elementwise optimizers of pytorch_optimizer, by our name; all have `foreach`."""
 
+LOW_RANK = {"rank": 128, "update_proj_gap": 200, "scale": 1.0, "projection_type": "std"}
+
 MATRICES = {
     "muon": [
         ("torch", "Muon", {}),
@@ -65,15 +70,18 @@ MATRICES = {
         ("pytorch_optimizer", "Kron", {"pre_conditioner_update_probability": 1.0}),
         ("heavyball", "PSGDKron", {"consume_grad": False}),
     ],
-    "apollo": [("pytorch_optimizer", "APOLLO", {"rank": 128, "update_proj_gap": 200, "scale_type": "channel"})],
-    "fira": [("pytorch_optimizer", "Fira", {"rank": 128, "update_proj_gap": 200})],
+    "apollo": [("pytorch_optimizer", "APOLLO", {"scale_type": "channel", **LOW_RANK})],
+    "fira": [("pytorch_optimizer", "Fira", LOW_RANK)],
 }
 """Peers of optimizers of matrices. Settings make them do the same work: equal ranks, updates and iterations."""
 
 SETTINGS = {"muon": {"iteration_dtype": "float32"}, "apollo": {"rank": 128}, "fira": {"rank": 128}}
 """Of ours, where the default depends on the processor or the peer's differs."""
 
-IN_GROUPS = {"rank", "update_proj_gap"}
+BLOCKS = {"soap": 10}
+"""Steps that are timed as one: the peers of SOAP turn their bases in every tenth step, ours a tenth of them in each."""
+
+IN_GROUPS = {*LOW_RANK}
 """Keywords that a peer reads from a parameter group."""
 
 
@@ -110,10 +118,11 @@ def measure(name, ours, package, cls, theirs, shapes, repeats):
     optimizer = ScheduledOptimizer(make_params(shapes), name, lr=1e-4, **ours)
     bound = ours.get("clip_norm")
     steps = optimizer.step, peer_step(package, cls, theirs, make_params(shapes), bound)
+    block = BLOCKS.get(name, 1)
     for _ in range(WARMUP):
         for step in steps:
             step()
-    pairs = [tuple(map(seconds, steps)) for _ in range(repeats)]
+    pairs = [tuple(_block_seconds(step, block) for step in steps) for _ in range(-(-repeats // block) + (block > 1))]
     said = ", ".join(f"{key}={value}" for key, value in theirs.items() if key != "consume_grad")
     return {
         "optimizer": name,
@@ -122,6 +131,11 @@ def measure(name, ours, package, cls, theirs, shapes, repeats):
         "matrices": name in MATRICES,
         **summary(pairs),
     }
+
+
+def _block_seconds(step, count):
+    """Return the mean seconds of so many steps."""
+    return statistics.fmean(seconds(step) for _ in range(count))
 
 
 def versions():
@@ -152,6 +166,8 @@ def main():
         "peers": [],
     }
     print(json.dumps({key: value for key, value in result.items() if key != "peers"}))
+    if arguments.only and arguments.json and arguments.json.exists():
+        result["peers"] = json.loads(arguments.json.read_text())["peers"]
     for name, ours, package, cls, theirs, shapes in rows():
         if arguments.only and name not in arguments.only:
             continue
@@ -159,7 +175,8 @@ def main():
             print(f"{name}: {package} is not installed")
             continue
         row = measure(name, ours, package, cls, theirs, shapes, arguments.repeats)
-        result["peers"].append(row)
+        others = [other for other in result["peers"] if (other["optimizer"], other["peer"]) != (name, row["peer"])]
+        result["peers"] = [*others, row]
         low, high = row["quartiles"]
         times = f"{row['milliseconds']:7.1f} ms against {row['reference_milliseconds']:.1f} ms"
         print(f"{name:20s} {row['peer']:60s} {row['ratio']:6.2f} [{low:.2f}, {high:.2f}]  {times}", flush=True)

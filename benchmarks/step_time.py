@@ -86,7 +86,17 @@ def make_step(name, backend, params, level):
     if level == "optimizer":
         from logclock.optim import ScheduledOptimizer
 
-        return ScheduledOptimizer(params, name, lr=1e-4, weight_decay=decay, backend=backend).step
+        optimizer = ScheduledOptimizer(params, name, lr=1e-4, weight_decay=decay, backend=backend)
+        grads = [param.grad for param in params]
+
+        def update():
+            if optimizer.is_due("curvature"):  # every tenth step of Sophia; what it takes in is the gradient again
+                with optimizer.curvature(samples=1024):
+                    for param, grad in zip(params, grads, strict=True):
+                        param.grad = grad
+            optimizer.step()
+
+        return update
     spec = Spec.family.get(name)(lr=1e-4, weight_decay=decay)
     rule, count = spec.rule, 0
     run = {"fused": fused.run, **backends.BACKENDS}[backend]
@@ -243,6 +253,7 @@ def page(results):
     """Return the text of the page."""
     kernels = json.loads(KERNELS.read_text())
     others = [scaling_section(result) for result in found("scaling")] + [peer_section(r) for r in found("peers")]
+    others += [training_section(result) for result in found("training")]
     return "\n".join([INTRODUCTION, *(section(result) for result in results), *others, gpu_section(results, kernels)])
 
 
@@ -292,6 +303,46 @@ def peer_section(result):
             [r["optimizer"], r["backend"], r["peer"], ratio(r)] for r in result["peers"] if r["matrices"] == is_matrix
         ]
         lines += [*table([title, "backend", "peer", "ours / peer"], rows), ""]
+    return "\n".join(lines)
+
+
+WAYS = {
+    "plain": "ADANA on `loop`, `clip_grad_norm_`, all logits at once",
+    "torch": "torch's fused AdamW, `clip_grad_norm_`, all logits at once",
+    "eager": "ADANA as `train` runs it: `fused`, the bound within the update, logits chunk by chunk",
+    "compiled": "the same, and torch.compile of the model",
+}
+
+
+def training_section(result):
+    """Return what a whole training step takes, from training_step.py."""
+    lines = [
+        f"## A whole training step, {result['processor']}, {plural(result['threads'], 'thread')}",
+        "",
+        f"Enoki h = 3 (20.2 million parameters), 4 x 256 tokens, forward, backward and update: {result['date']}, "
+        f"{result['repeats']} rounds, load {result['load_before']} before the start "
+        "(`python benchmarks/training_step.py --json benchmarks/results/training/MACHINE.json`). *Speedup* is the time "
+        "of the first row over that of a row. `train` compiles long runs where a timing before the first step shows "
+        "that it pays.",
+        "",
+    ]
+    rows = [
+        [
+            WAYS[row["way"]],
+            f"{row['milliseconds']:.0f} ms",
+            f"{row['tokens_per_second']:,}",
+            ratio(row),
+            f"{row['peak_bytes'] / 2**20:,.0f} MiB",
+        ]
+        for row in result["ways"]
+    ]
+    lines += [*table(["step", "time", "tokens/s", "speedup", "peak memory"], rows), ""]
+    if "harness" in result:
+        lines += [
+            f"`train()` takes {result['harness']:.2f} times a bare loop on the demo's model, one thread: batches, "
+            "logging and everything else that it does beside.",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from logclock.rules.low_rank import FLOOR, LowRankSpec, limited, projected_adam, row_norms, tall, turned_back
+from logclock.rules.low_rank import (
+    FLOOR,
+    LowRankSpec,
+    limits,
+    norms_by_rows,
+    projected_adam,
+    row_norms,
+    tall,
+    turned_back,
+)
 from logclock.rules.random import Draws
 from logclock.rules.slots import PeakLr, Positive
 from logclock.rules.spec import algorithm
@@ -33,13 +42,15 @@ def apollo(
     full = tall(grad)
     short, rank = full.shape[-1], exp_avg.shape[-1]
     number = (int(t) - 1) // refresh_interval
-    low = full @ (draws.normal("projection", number, (short, rank), like=full) / rank**0.5)
+    projection = draws.normal("projection", number, (short, rank), like=full, is_kept=True)
+    low = full @ (projection / rank**0.5)
     direction, exp_avg, exp_avg_sq = projected_adam(low, exp_avg, exp_avg_sq, ema1=ema1, ema2=ema2, eps=eps)
     if ratio_of == "tensor":
         direction, low = direction.flatten(1)[:, None], low.flatten(1)[:, None]
     ratios = row_norms(direction) / (row_norms(low) + FLOOR)
-    update, update_norm = limited(ratios * full, update_norm, growth_limit)
-    return correction * scale**0.5 * turned_back(update, grad), exp_avg, exp_avg_sq, update_norm
+    factors, update_norm = limits(norms_by_rows(ratios * row_norms(full)), update_norm, growth_limit)
+    update = (correction * scale**0.5 * factors * ratios) * full
+    return turned_back(update, grad), exp_avg, exp_avg_sq, update_norm
 
 
 @algorithm("apollo", class_name="APOLLO", paper="arXiv:2412.05270")
@@ -52,8 +63,9 @@ class ApolloSpec(LowRankSpec):
         U = diag(s) G,  s_i = norm(D_i) / (norm(R_i) + 1e-8)     for every row i
         U <- U b / norm(U)  if norm(U) > b = growth_limit (n + 1e-8);  n <- norm(U)
         W <- W - lr(t) sqrt(1 - beta2^t) / (1 - beta1^t) sqrt(scale) U - decay W
-    State: exp_avg (m) and exp_avg_sq (v) of long x rank, update_norm (n), one number. P is not kept: it is a function
-    of seed, parameter and number of the projection. Takes matrices only, see `logclock.matrix_param_groups`.
+    State: exp_avg (m) and exp_avg_sq (v) of long x rank, update_norm (n), one number. P is no state: it is a function
+    of seed, parameter and number of the projection, of which a CPU keeps up to 64 MiB at hand. Takes matrices only, see
+    `logclock.matrix_param_groups`.
 
     Examples:
         >>> ApolloSpec(rank=64).state_shape("exp_avg", (128, 1024))

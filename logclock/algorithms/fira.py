@@ -3,8 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
+
 from logclock.rules.linalg import right_singular_vectors
-from logclock.rules.low_rank import FLOOR, LowRankSpec, limited, projected_adam, row_norms, tall, turned_back
+from logclock.rules.low_rank import (
+    FLOOR,
+    LowRankSpec,
+    limits,
+    norms_by_rows,
+    projected_adam,
+    row_norms,
+    tall,
+    turned_back,
+)
 from logclock.rules.slots import Count, PeakLr, Positive
 from logclock.rules.spec import algorithm
 from logclock.rules.stage import matrix
@@ -36,9 +47,10 @@ def fira(
     low = full @ basis
     direction, exp_avg, exp_avg_sq = projected_adam(low, exp_avg, exp_avg_sq, ema1=ema1, ema2=ema2, eps=eps)
     ratios = row_norms(direction) / (row_norms(low) + FLOOR)
-    residual = full - (1.0 if subtracts_whole else scale) * (low @ basis.mT)
-    residual, residual_norm = limited(ratios * residual, residual_norm, growth_limit)
-    update = correction * (scale * (direction @ basis.mT) + residual)
+    residual = torch.baddbmm(full, low if subtracts_whole else scale * low, basis.mT, alpha=-1)
+    factors, residual_norm = limits(norms_by_rows(ratios * row_norms(residual)), residual_norm, growth_limit)
+    scaled = residual.mul_(correction * factors * ratios)
+    update = torch.baddbmm(scaled, correction * scale * direction, basis.mT)
     return turned_back(update, grad), exp_avg, exp_avg_sq, basis, residual_norm
 
 

@@ -68,10 +68,10 @@ class ScheduledOptimizer(Optimizer):
         lr: Current learning rate: a number, or a 0-d tensor that schedulers fill in place. The spec's default if None.
         peak_lr: Peak learning rate, by which independent weight decay is scaled; `lr` if None. Give it when the
             optimizer is built with a learning rate other than the peak.
-        backend: `auto` (the fastest: `fused` on a CPU; without a C++ compiler `loop`, or `foreach` for matrices; `foreach`
-            elsewhere), `loop`, `foreach`, or `fused`, which builds each program once, with the machine's compiler or,
-            for CUDA, with Triton, and rounds otherwise than the others. It belongs to the process and not to the run:
-            a checkpoint does not change it.
+        backend: `auto` (the fastest: `fused` on a CPU, or without a C++ compiler `loop`, and `foreach` for matrices;
+            `foreach` elsewhere), `loop`, `foreach`, or `fused`, which builds each program once, with the machine's
+            compiler or, for CUDA, with Triton, and rounds otherwise than the others. It belongs to the process and not
+            to the run: a checkpoint does not change it.
         maximize: Whether to ascend; gradients are not written.
         state_dtype: Storage format of the states, or a dict of formats by state; None: float32, or float64 for float64
             parameters. An average refuses a format that could not follow its target; `bfloat16_stochastic` rounds up

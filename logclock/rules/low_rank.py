@@ -12,7 +12,17 @@ from logclock.rules.slots import Count, NonNegative
 from logclock.rules.spec import DecayOrder
 from logclock.rules.state import State
 
-__all__ = ["FLOOR", "GrowthLimit", "LowRankSpec", "limited", "projected_adam", "row_norms", "tall", "turned_back"]
+__all__ = [
+    "FLOOR",
+    "GrowthLimit",
+    "LowRankSpec",
+    "limits",
+    "norms_by_rows",
+    "projected_adam",
+    "row_norms",
+    "tall",
+    "turned_back",
+]
 
 GrowthLimit = Annotated[float, In(low=1, advice="A large number takes the limit away.")]
 """By which factor a norm may grow from one update to the next."""
@@ -79,20 +89,23 @@ def row_norms(matrices: torch.Tensor) -> torch.Tensor:
     return norms
 
 
-def limited(
-    matrices: torch.Tensor, previous_norm: torch.Tensor, growth_limit: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return matrices whose norm is at most `growth_limit` times that of the update before, and their norms.
+def limits(norms: torch.Tensor, previous_norms: torch.Tensor, growth_limit: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return factors, `(n, 1, 1)`, that keep norms below `growth_limit` times those before, and the norms after them.
 
     A norm of 0 is not remembered: after gradients of zero, of an expert without tokens say, a matrix would have to
     grow by one percent an update from 1e-8 on.
 
     Args:
-        matrices: `(n, long, short)`.
-        previous_norm: `(n,)`, 0 where there was none.
+        norms: Of every matrix, `(n,)`.
+        previous_norms: `(n,)`, 0 where there was none.
         growth_limit: A factor.
     """
-    norms = torch.linalg.vector_norm(matrices, dim=(-2, -1))
-    bounds = growth_limit * (previous_norm + FLOOR)
-    factors = torch.where((previous_norm > 0) & (norms > bounds), bounds / norms, 1.0)
-    return matrices * factors[:, None, None], torch.where(norms == 0, previous_norm, norms * factors)
+    bounds = growth_limit * (previous_norms + FLOOR)
+    factors = torch.where((previous_norms > 0) & (norms > bounds), bounds / norms, 1.0)
+    return factors[:, None, None], torch.where(norms == 0, previous_norms, norms * factors)
+
+
+def norms_by_rows(row_norms: torch.Tensor) -> torch.Tensor:
+    """Return the norm of every matrix, `(n,)`, from those of its rows, `(n, long, 1)`."""
+    norms: torch.Tensor = torch.linalg.vector_norm(row_norms, dim=(-2, -1))
+    return norms

@@ -3,6 +3,7 @@
 No generator is advanced, so a resumed run, a copy, a stack and a shard draw what the plain run draws.
 """
 
+import collections
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -67,7 +68,9 @@ class Draws:
     seed: int = 0
     params: tuple[int, ...] = (0,)
 
-    def normal(self, name: str, count: int, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    def normal(
+        self, name: str, count: int, shape: Sequence[int], like: torch.Tensor, *, is_kept: bool = False
+    ) -> torch.Tensor:
         """Return standard normal numbers, `(n, *shape)`, with the dtype and on the device of `like`.
 
         Each parameter's are made by themselves and in float64, so that neither a stack nor a device changes a bit of
@@ -78,19 +81,38 @@ class Draws:
             count: Number of the draw: the update, or how many were drawn before.
             shape: Of one parameter's draw.
             like: Any tensor.
+            is_kept: Whether the same numbers are wanted again in the next updates; a CPU then has them at hand.
         """
         keys = [keys_of(self.seed, count, param, *name.encode()) for param in self.params]
-        return (
-            torch.stack([_normal(own, math.prod(shape), like.device) for own in keys])
-            .to(like.dtype)
-            .reshape(len(keys), *shape)
+        make = _kept_normal if is_kept and like.device.type == "cpu" else _normal
+        return torch.stack([make(own, math.prod(shape), like.device, like.dtype) for own in keys]).reshape(
+            len(keys), *shape
         )
 
 
-def _normal(keys: Keys, count: int, device: torch.device) -> torch.Tensor:
+def _normal(keys: Keys, count: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Return normal numbers in pairs, by the transformation of Box and Muller."""
     exact = torch.float32 if device.type == "mps" else torch.float64
     elements = torch.arange(count + count % 2, device=device)
     uniform = ((random_bits(elements, keys).to(torch.int64) & 0xFFFFFFFF).to(exact) + 0.5) / 2**32
     radius, angle = (-2 * uniform[::2].log()).sqrt(), 2 * math.pi * uniform[1::2]
-    return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten()[:count]
+    return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten()[:count].to(dtype)
+
+
+KEPT_BYTES = 64 * 2**20
+"""Of the draws at hand; the ones that were not asked for longest go first."""
+
+_kept: "collections.OrderedDict[tuple[Keys, int, torch.dtype], torch.Tensor]" = collections.OrderedDict()
+
+
+def _kept_normal(keys: Keys, count: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return what `_normal` does, from the draws at hand if it is there."""
+    place = keys, count, dtype
+    found = _kept.pop(place, None)
+    if found is None:
+        found = _normal(keys, count, device, dtype)
+        while _kept and sum(other.nbytes for other in _kept.values()) + found.nbytes > KEPT_BYTES:
+            _kept.popitem(last=False)
+    if found.nbytes <= KEPT_BYTES:
+        _kept[place] = found
+    return found
