@@ -196,7 +196,10 @@ SETTINGS_OF_README = {
 
 
 def test_every_number_of_the_readmes_results_is_that_of_the_records():
-    rest = strike(README, results_of_readme())
+    before, league = results_of_readme().split("**A league.**")
+    after = league[league.index("**Experiments**") :]  # between them is what test_league.py holds against the page
+
+    rest = strike(README, before + after)
 
     assert set(numbers(rest)) <= SETTINGS_OF_README
 

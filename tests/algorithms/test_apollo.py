@@ -45,7 +45,7 @@ def test_an_update_has_the_rank_and_the_rows_of_the_gradient(build):
 class Identity:
     """Draws that project to nothing less: P = I for a rank of the shorter side."""
 
-    def normal(self, name, count, shape, like):
+    def normal(self, name, count, shape, like, *, is_kept=False):
         return torch.eye(*shape, dtype=like.dtype).mul(shape[1] ** 0.5).unsqueeze(0)
 
 

@@ -23,19 +23,20 @@ def test_a_backend_is_found_by_name(name, device, spec, run):
     assert backends.get(name, device, spec.rule) is run
 
 
+def test_auto_is_foreach_off_the_cpu():
+    assert backends.get("auto", META, AdanaSpec().rule) is foreach.run
+
+
 @pytest.mark.parametrize(
-    ("device", "spec"),
+    "spec",
     [
-        (META, AdanaSpec()),
-        (CPU, MuonSpec()),
-        (CPU, AdamwSpec(weight_decay=0.0, apply=MagnitudeDirection())),
+        AdanaSpec(),
+        NormsgdSpec(),
+        AdanaSpec(wrappers=(Cautious(),)),
+        MuonSpec(),
+        AdamwSpec(weight_decay=0.0, apply=MagnitudeDirection()),
     ],
 )
-def test_auto_is_foreach_off_the_cpu_and_for_matrices(device, spec):
-    assert backends.get("auto", device, spec.rule) is foreach.run
-
-
-@pytest.mark.parametrize("spec", [AdanaSpec(), NormsgdSpec(), AdanaSpec(wrappers=(Cautious(),))])
 def test_auto_on_a_cpu_is_the_compiled_one(spec):
     """Rules with per-tensor numbers included: they are elementwise now."""
     reason = fused.unavailable_reason(CPU)

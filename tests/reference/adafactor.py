@@ -44,5 +44,6 @@ CASES = (
         partial(adafactor, eps1=1e-7, eps2=1e-3, d=0.5),
         factored_bytes,
         coupled=True,
+        valley_lr=0.1,
     ),
 )
