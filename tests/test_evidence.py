@@ -196,10 +196,10 @@ SETTINGS_OF_README = {
 
 
 def test_every_number_of_the_readmes_results_is_that_of_the_records():
-    before, league = results_of_readme().split("**A league.**")
+    before, league = README.split("**A league.**")
     after = league[league.index("**Experiments**") :]  # between them is what test_league.py holds against the page
 
-    rest = strike(README, before + after)
+    rest = strike(before + after, results_of_readme())
 
     assert set(numbers(rest)) <= SETTINGS_OF_README
 
