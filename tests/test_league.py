@@ -19,6 +19,7 @@ from logclock.records import Ledger
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "league.md"
+GAP = "minus adamw's"
 
 
 def lines(path):
@@ -131,13 +132,30 @@ def test_every_cell_of_an_invented_league_follows_from_its_records(tmp_path):
 
 def test_the_readme_shows_who_ends_below_the_baseline_as_the_page_does():
     better = [row for row in table_of(PAGE) if row["verdict"] == "better"]
-    expected = [(row["optimizer"], row["minus adamw's"], row["compute"], row["state"]) for row in better]
+    expected = [(row["optimizer"], row[GAP], row["compute"], row["state"]) for row in better]
 
     league = (ROOT / "README.md").read_text().split("**A league.**")[1].split("\n\n")[1]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in league.splitlines()[2:]]
 
     pattern = re.compile(r"([\d.]+) \(([\d.]+) to ([\d.]+)\)")
     assert [(name, gap, pattern.sub(r"\1x (\2, \3)", factor), state) for name, gap, factor, state in rows] == expected
+
+
+def test_the_readmes_words_about_the_league_are_those_of_the_page():
+    text = " ".join((ROOT / "README.md").read_text().split("**A league.**")[1].split("**Experiments**")[0].split())
+    rows = {row["optimizer"]: row for row in table_of(PAGE)}
+    verdicts = [row["verdict"] for row in rows.values()]
+
+    assert text.startswith(f"{len(rows)} optimizers and compositions")
+    assert (verdicts.count("better"), verdicts.count("worse")) == (8, 7)
+    assert "Eight end below AdamW" in text
+    assert "Seven end above it (SGD, Dana, AdaGrad, Adopt, NormSGD, Grams, ADANA on a sphere)" in text
+    worse = {name for name, row in rows.items() if row["verdict"] == "worse"}
+    assert worse == {"sgd", "dana", "adagrad", "adopt", "normsgd", "grams", "adana-h"}
+    level = sum(row["rank"].endswith("=") for row in rows.values())
+    assert f"For {verdicts.count('no difference')} no difference is shown" in text
+    assert f"nor for {level} to the first" in text
+    assert f"ADANA ({rows['adana'][GAP]}) and Muon ({rows['muon'][GAP]})" in text
 
 
 def test_every_cell_of_the_committed_page_follows_from_the_committed_records():

@@ -13,8 +13,8 @@ from logclock.rules.random import Draws
 __all__ = ["STACK_BYTES", "run_matrices"]
 
 STACK_BYTES = {"cpu": 4 * 2**20}
-"""Bytes of a stack of parameters by kind of device. A CPU's cache should hold a stack and its temporaries: on two cores
-SOAP took 1.7 s instead of 4.5 s for 24 matrices of 1 to 4 MB, which stacked in one are 75 MB."""
+"""Bytes of a stack of parameters by kind of device. A CPU's cache should hold a stack and its temporaries, which every
+pass of a stage would otherwise fetch from memory."""
 
 OTHER_STACK_BYTES = 256 * 2**20
 """On other devices, where few large calls are cheaper; a stack takes a few times as much in copies and temporaries."""

@@ -10,12 +10,12 @@ from logclock.recipes.ladder import TOKENS_PER_PARAM, ladder_model
 from logclock.recipes.protocol import DELTA, KAPPA, OMEGA, study_schedule
 from logclock.recipes.variants import get_variant
 from logclock.recipes.variants.settings import adamw, adamw_of_horizon, adana
-from logclock.schedules import constant_decay, log_time_decay, matched_decay, memory_ema
+from logclock.schedules import Schedule, constant_decay, log_time_decay, matched_decay, memory_ema
 
 __all__ = ["decay_shape", "memory", "tuning"]
 
 RATES = {"adamw": 6.3e-3, "adana": 3.9e-3}
-"""Best learning rates of the micro ladder at four heads, around which the sweeps are laid."""
+"""Best learning rates of experiments/2026-11-24-ladder at four heads, around which the sweeps are laid."""
 
 MEMORIES = (20, 50, 100, 1000)
 """Updates that AdamW's second moment remembers; 1,000 is its default."""
@@ -83,11 +83,10 @@ def decay_shape() -> Ablation:
 
 def _decayed(omega: float, *, is_constant: bool) -> Build:
     def spec(steps: int) -> AdamwSpec:
-        decay = log_time_decay(omega, total_steps=steps)
-        if not is_constant:
-            return adamw(RATES["adamw"], steps, weight_decay=decay, decay_order="after")
-        matched = matched_decay(decay, lr_schedule=study_schedule(steps), total_steps=steps)
-        return adamw(RATES["adamw"], steps, weight_decay=matched)
+        decay: Schedule = log_time_decay(omega, total_steps=steps)
+        if is_constant:
+            decay = matched_decay(decay, lr_schedule=study_schedule(steps), total_steps=steps)
+        return adamw(RATES["adamw"], steps, weight_decay=decay)
 
     return alone(spec)
 

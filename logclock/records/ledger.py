@@ -103,6 +103,13 @@ class Ledger:
         """Return the latest record of the run of a configuration, None if there is none.
 
         Lines of other runs are not read further than that: a study asks this for every run that it makes.
+
+        Args:
+            config: As `to_dict` writes it; a run is known by the hash of it.
+
+        Raises:
+            ValueError: A line of the run, or one without a configuration, is not a record; named as in `history`.
+            TypeError: Likewise.
         """
         latest = None
         for number, line, is_cut_off in self._lines():

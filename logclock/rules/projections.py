@@ -21,22 +21,22 @@ def project(param, grad, update, *, cosine_bound, decay_ratio, eps, absorbed_dec
     if param.dim() < 3 or not param.numel():  # a stack: its first side counts tensors
         return update + absorbed_decay * (param - rate_before_decay * update)
     rows, slopes, steps = (x.flatten(2) for x in (param, grad, update))
-    row_squares = torch.linalg.vector_norm(rows, dim=2, keepdim=True).square()
-    slope_squares = torch.linalg.vector_norm(slopes, dim=2, keepdim=True).square()
+    row_lengths = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+    slope_lengths = torch.linalg.vector_norm(slopes, dim=2, keepdim=True)
     products = slopes * rows
     slope_dots = products.sum(2, keepdim=True)
     step_dots = torch.mul(steps, rows, out=products).sum(2, keepdim=True)
-    share = torch.zeros_like(row_squares)  # of the weights, what is taken from the update
-    is_invariant = torch.zeros_like(row_squares[:, :1], dtype=torch.bool)
+    share = torch.zeros_like(row_lengths)  # of the weights, what is taken from the update
+    is_invariant = torch.zeros_like(row_lengths[:, :1], dtype=torch.bool)
     for sides in ((1, 2), (2,)):  # where both hold, the rows have the last word
-        squares, slope, dots, along = (
-            x.sum(sides, keepdim=True) for x in (row_squares, slope_squares, slope_dots, step_dots)
+        length, slope = (
+            torch.linalg.vector_norm(x, dim=sides, keepdim=True) + eps for x in (row_lengths, slope_lengths)
         )
-        length = squares.sqrt() + eps
-        cosine = dots.abs() / (length * (slope.sqrt() + eps))
+        dots, along = (x.sum(sides, keepdim=True) for x in (slope_dots, step_dots))
+        cosine = dots.abs() / length / slope  # one after the other: a product of small lengths would vanish
         num_elements = math.prod(rows.shape[side] for side in sides)
         is_orthogonal = cosine.amax(1, keepdim=True) < cosine_bound / math.sqrt(num_elements)
-        share = torch.where(is_orthogonal, along / length.square(), share)
+        share = torch.where(is_orthogonal, along / length / length, share)
         is_invariant = is_invariant | is_orthogonal
     decay = absorbed_decay * (1 + (decay_ratio - 1) * is_invariant.to(param.dtype))
     kept = 1 - decay * rate_before_decay

@@ -27,6 +27,12 @@ def test_rows_are_projected_one_by_one_if_all_are_orthogonal_to_the_gradient():
     assert projected(param, grad, [[5.0, 6.0], [7.0, 8.0]], 0.1) == [[0.0, 6.0], [7.0, 0.0]]
 
 
+def test_a_row_without_weights_keeps_its_update_whatever_eps_is():
+    param, grad = [[0.0, 0.0], [0.0, 4.0]], [[1.0, 1.0], [1.0, 0.0]]
+
+    assert projected(param, grad, [[5.0, 6.0], [7.0, 8.0]], 0.1, eps=1e-200) == [[5.0, 6.0], [7.0, 0.0]]
+
+
 def test_the_whole_is_projected_if_a_row_is_not_orthogonal_but_the_sum_is():
     # the rows' cosines are 1 and -1, the inner products cancel; p = theta / 2, p . u = (5 + 6 + 7 + 8) / 2 = 13
     param, grad = [[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [-1.0, -1.0]]
