@@ -129,6 +129,7 @@ def measure(name, ours, package, cls, theirs, shapes, repeats):
         "backend": optimizer.backends()[0],
         "peer": ("" if bound is None else "clip, ") + f"{package} {cls}" + (f" ({said})" if said else ""),
         "matrices": name in MATRICES,
+        "pairs": len(pairs),
         **summary(pairs),
     }
 
@@ -167,7 +168,9 @@ def main():
     }
     print(json.dumps({key: value for key, value in result.items() if key != "peers"}))
     if arguments.only and arguments.json and arguments.json.exists():
-        result["peers"] = json.loads(arguments.json.read_text())["peers"]
+        before = json.loads(arguments.json.read_text())
+        result["peers"] = before["peers"]
+        result["versions"] = before["versions"] | result["versions"]
     for name, ours, package, cls, theirs, shapes in rows():
         if arguments.only and name not in arguments.only:
             continue

@@ -293,16 +293,18 @@ def peer_section(result):
         f"## Beside other packages, {result['processor']}, {plural(result['threads'], 'thread')}",
         "",
         f"Our step over the peer's in the same process, below 1 where ours is faster: {result['date']}, {versions}, "
-        f"{result['repeats']} pairs each, load {result['load_before']} before the start (`python benchmarks/peers.py "
-        "--json benchmarks/results/peers/MACHINE.json`, which says what the settings are). Peers that compile "
-        "themselves are measured without that.",
+        f"load {result['load_before']} before the last start (`python benchmarks/peers.py --json "
+        "benchmarks/results/peers/MACHINE.json`, which says what the settings are, and which steps are timed in blocks "
+        "of ten). Peers that compile themselves are measured without that.",
         "",
     ]
     for is_matrix, title in ((False, "26 tensors"), (True, "24 hidden matrices")):
         rows = [
-            [r["optimizer"], r["backend"], r["peer"], ratio(r)] for r in result["peers"] if r["matrices"] == is_matrix
+            [r["optimizer"], r["backend"], r["peer"], ratio(r), str(r["pairs"])]
+            for r in result["peers"]
+            if r["matrices"] == is_matrix
         ]
-        lines += [*table([title, "backend", "peer", "ours / peer"], rows), ""]
+        lines += [*table([title, "backend", "peer", "ours / peer", "pairs"], rows), ""]
     return "\n".join(lines)
 
 
